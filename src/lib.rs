@@ -1,3 +1,8 @@
 //! Raft-safe snapshots, log truncation and re-seeding, as a sidecar. Start with docs/ARCHITECTURE.md.
 
+pub mod clock;
+pub mod error;
+pub mod format;
 pub mod proto;
+pub mod raft;
+pub mod store;

@@ -1,0 +1,1 @@
+//! The object store behind one small, bounded, counted interface.
