@@ -4,6 +4,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod format;
+pub mod pipeline;
 pub mod policy;
 pub mod proto;
 pub mod raft;
