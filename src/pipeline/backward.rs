@@ -155,70 +155,58 @@ pub async fn read_blocks(
         parts,
         depth: Depth::Decode,
     };
-    let mut checked = Checked::new(manifest);
-    let mut raw_bytes = 0;
-    let work = run(job, async |part, raw: Bytes| {
-        checked.add(part, &raw)?;
-        raw_bytes += raw.len() as u64;
-        send(&deliver, part, raw).await
-    });
+    let mut sink = Sink::new(manifest, Some(deliver));
     tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(ReadError::Cancelled),
-        result = work => result?,
+        result = run(job, &mut sink) => result?,
     }
-    checked.finish()?;
-    Ok(raw_bytes)
+    sink.finish()
 }
 
-async fn send(
-    deliver: &mpsc::Sender<RawChunk>,
-    part: usize,
-    mut raw: Bytes,
-) -> Result<(), ReadError> {
-    let part = u32::try_from(part).unwrap_or(u32::MAX);
-    while !raw.is_empty() {
-        let data = raw.split_to(raw.len().min(CHUNK_MAX_BYTES));
-        let sent = deliver.send(RawChunk { part, data }).await;
-        sent.map_err(|_| ReadError::ReceiverGone)?;
-    }
-    Ok(())
-}
-
-/// Checks each part's digest as its last block passes.
-pub(super) struct Checked<'a> {
+/// Where blocks go: checked against their part's digest, and on to a receiver if there is one.
+pub(super) struct Sink<'a> {
     manifest: &'a Manifest,
+    deliver: Option<mpsc::Sender<RawChunk>>,
+    raw_bytes: u64,
     current: Option<(usize, PartHasher)>,
 }
 
-impl<'a> Checked<'a> {
-    pub(super) fn new(manifest: &'a Manifest) -> Self {
+impl<'a> Sink<'a> {
+    pub(super) fn new(manifest: &'a Manifest, deliver: Option<mpsc::Sender<RawChunk>>) -> Self {
         Self {
             manifest,
+            deliver,
+            raw_bytes: 0,
             current: None,
         }
     }
 
-    /// Adds the next block of `part`; the first block of another part ends the one before.
-    pub(super) fn add(&mut self, part: usize, raw: &[u8]) -> Result<(), ReadError> {
+    /// Takes the next block of `part`; the first block of another part ends the one before.
+    pub(super) async fn take(&mut self, part: usize, raw: Bytes) -> Result<(), ReadError> {
         match &mut self.current {
-            Some((current, hasher)) if *current == part => hasher.update(raw),
+            Some((current, hasher)) if *current == part => hasher.update(&raw),
             _ => {
-                self.check()?;
+                self.end_part()?;
                 let mut hasher = PartHasher::new();
-                hasher.update(raw);
+                hasher.update(&raw);
                 self.current = Some((part, hasher));
             }
         }
-        Ok(())
+        self.raw_bytes += raw.len() as u64;
+        match &self.deliver {
+            Some(deliver) => send(deliver, part, raw).await,
+            None => Ok(()),
+        }
     }
 
-    /// Ends the last part.
-    pub(super) fn finish(mut self) -> Result<(), ReadError> {
-        self.check()
+    /// Ends the last part; the raw bytes of all parts.
+    pub(super) fn finish(mut self) -> Result<u64, ReadError> {
+        self.end_part()?;
+        Ok(self.raw_bytes)
     }
 
-    fn check(&mut self) -> Result<(), ReadError> {
+    fn end_part(&mut self) -> Result<(), ReadError> {
         let Some((part, hasher)) = self.current.take() else {
             return Ok(());
         };
@@ -236,4 +224,18 @@ impl<'a> Checked<'a> {
             },
         })
     }
+}
+
+async fn send(
+    deliver: &mpsc::Sender<RawChunk>,
+    part: usize,
+    mut raw: Bytes,
+) -> Result<(), ReadError> {
+    let part = u32::try_from(part).unwrap_or(u32::MAX);
+    while !raw.is_empty() {
+        let data = raw.split_to(raw.len().min(CHUNK_MAX_BYTES));
+        let sent = deliver.send(RawChunk { part, data }).await;
+        sent.map_err(|_| ReadError::ReceiverGone)?;
+    }
+    Ok(())
 }

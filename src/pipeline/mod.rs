@@ -1,5 +1,6 @@
 //! The data plane: raw parts into stored blocks and back, in bounded memory.
 
+mod ahead;
 mod backward;
 mod forward;
 mod limits;

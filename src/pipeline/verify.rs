@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     DataPlane, Folder, ReadError,
-    backward::{Checked, Depth, Job, blocks_of, run},
+    ahead::Ahead,
+    backward::{Depth, Job, Sink, blocks_of, run},
 };
 use crate::format::{CheckedObject, FileExtent, Manifest, check_stored};
 
@@ -65,13 +65,11 @@ async fn verify(
             parts: parts_in(scope, manifest, &extents),
             depth,
         };
-        let mut checked = Checked::new(manifest);
-        run(job, async |part, raw| match depth {
-            Depth::Stored => Ok(()),
-            Depth::Decode => checked.add(part, &raw),
-        })
-        .await?;
-        checked.finish()?;
+        let mut sink = Sink::new(manifest, None);
+        run(job, &mut sink).await?;
+        if depth == Depth::Decode {
+            sink.finish()?;
+        }
         Ok(objects)
     };
     tokio::select! {
@@ -112,15 +110,24 @@ async fn look_at_files(
     manifest: &Manifest,
 ) -> Result<(Vec<CheckedObject>, Vec<FileExtent>), ReadError> {
     let extents = manifest.file_extents();
-    let objects = stream::iter(&extents)
-        .map(|extent| look_at(folder, extent))
-        .buffered(HEADS_IN_FLIGHT)
-        .try_collect()
-        .await?;
+    let mut objects = Vec::with_capacity(extents.len());
+    let mut rest = extents.iter();
+    let mut looks = Ahead::new();
+    loop {
+        while looks.len() < HEADS_IN_FLIGHT
+            && let Some(extent) = rest.next()
+        {
+            looks.start(look_at(folder.clone(), extent.clone()));
+        }
+        match looks.next().await {
+            Some(answer) => objects.push(answer.map_err(ReadError::Worker)??),
+            None => break,
+        }
+    }
     Ok((objects, extents))
 }
 
-async fn look_at(folder: &Folder, extent: &FileExtent) -> Result<CheckedObject, ReadError> {
+async fn look_at(folder: Folder, extent: FileExtent) -> Result<CheckedObject, ReadError> {
     let look = async { folder.store.head(&folder.key(&extent.name)?).await };
     let info = look
         .await
@@ -132,13 +139,13 @@ async fn look_at(folder: &Folder, extent: &FileExtent) -> Result<CheckedObject, 
     };
     if !fits {
         return Err(ReadError::FileSize {
-            file: extent.name.clone(),
+            file: extent.name,
             expected_bytes: extent.end_bytes,
             found_bytes: info.size_bytes,
         });
     }
     Ok(CheckedObject {
-        name: extent.name.clone(),
+        name: extent.name,
         size_bytes: info.size_bytes,
     })
 }

@@ -3,20 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinHandle,
 };
 
 use super::{
-    ReadError,
+    ReadError, Sink,
     windows::{At, WINDOW_MAX_BYTES, Window, windows},
 };
 use crate::{
     format::{BLOCK_MAX_BYTES, BlockDecoder, Codec, FormatError, Manifest, check_stored},
-    pipeline::{DataPlane, Folder, Reservation},
-    store::StoreError,
+    pipeline::{DataPlane, Folder, Reservation, ahead::Ahead},
 };
 
 /// Windows that are read at a time.
@@ -48,11 +46,8 @@ struct Pending {
     slot: Option<OwnedSemaphorePermit>,
 }
 
-/// Reads the parts of `job` and hands each block to `sink` in order: raw bytes, or nothing with [`Depth::Stored`].
-pub(in crate::pipeline) async fn run(
-    job: Job<'_>,
-    sink: impl AsyncFnMut(usize, Bytes) -> Result<(), ReadError>,
-) -> Result<(), ReadError> {
+/// Reads the parts of `job` and hands the raw bytes of each block to `sink` in order; with [`Depth::Stored`] nothing.
+pub(in crate::pipeline) async fn run(job: Job<'_>, sink: &mut Sink<'_>) -> Result<(), ReadError> {
     let slots = job.plane.workers.count() + 1;
     let memory = Arc::new(job.reserve(slots).await);
     let (to_sink, from_workers) = mpsc::channel(slots);
@@ -86,12 +81,19 @@ impl Job<'_> {
         memory: &Arc<Reservation>,
         to_sink: mpsc::Sender<Pending>,
     ) -> Result<(), ReadError> {
-        let parts = self.parts.iter().copied();
-        let mut fetched = stream::iter(windows(self.manifest, parts))
-            .map(|window| self.read(window))
-            .buffered(READ_AHEAD);
-        while let Some(result) = fetched.next().await {
-            let (window, bytes) = result?;
+        let mut rest = windows(self.manifest, self.parts.iter().copied());
+        let mut reads = Ahead::new();
+        loop {
+            while reads.len() < READ_AHEAD
+                && let Some(window) = rest.next()
+            {
+                let file = self.manifest.references[window.file as usize].clone();
+                reads.start(read(self.folder.clone(), file, window));
+            }
+            let Some(answer) = reads.next().await else {
+                return Ok(());
+            };
+            let (window, bytes) = answer.map_err(ReadError::Worker)??;
             for at in window.blocks {
                 let slot = Arc::clone(free).acquire_owned().await.ok();
                 let start = at.of(self.manifest).offset_bytes - window.bytes.start;
@@ -102,23 +104,6 @@ impl Job<'_> {
                     return Err(ReadError::ReceiverGone);
                 }
             }
-        }
-        Ok(())
-    }
-
-    async fn read(&self, window: Window) -> Result<(Window, Bytes), ReadError> {
-        let file = &self.manifest.references[window.file as usize];
-        let read = async {
-            let key = self.folder.key(file)?;
-            self.folder
-                .store
-                .get_range(&key, window.bytes.clone())
-                .await
-        };
-        let bytes: Result<Bytes, StoreError> = read.await;
-        match bytes {
-            Ok(bytes) => Ok((window, bytes)),
-            Err(source) => Err(ReadError::of_store(file, source)),
         }
     }
 
@@ -152,15 +137,27 @@ impl Job<'_> {
     async fn hand_on(
         &self,
         mut from_workers: mpsc::Receiver<Pending>,
-        mut sink: impl AsyncFnMut(usize, Bytes) -> Result<(), ReadError>,
+        sink: &mut Sink<'_>,
     ) -> Result<(), ReadError> {
-        while let Some(pending) = from_workers.recv().await {
-            let checked = pending.checked.await.map_err(ReadError::Worker)?;
-            let raw =
-                checked.map_err(|source| ReadError::damage(self.manifest, pending.at, source))?;
-            sink(pending.at.part, raw).await?;
-            drop(pending.slot);
+        while let Some(Pending { at, checked, slot }) = from_workers.recv().await {
+            let checked = checked.await.map_err(ReadError::Worker)?;
+            let raw = checked.map_err(|source| ReadError::damage(self.manifest, at, source))?;
+            if self.depth == Depth::Decode {
+                sink.take(at.part, raw).await?;
+            }
+            drop(slot);
         }
         Ok(())
+    }
+}
+
+async fn read(folder: Folder, file: String, window: Window) -> Result<(Window, Bytes), ReadError> {
+    let read = async {
+        let key = folder.key(&file)?;
+        folder.store.get_range(&key, window.bytes.clone()).await
+    };
+    match read.await {
+        Ok(bytes) => Ok((window, bytes)),
+        Err(source) => Err(ReadError::of_store(&file, source)),
     }
 }
