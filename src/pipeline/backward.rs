@@ -61,7 +61,7 @@ pub enum ReadError {
         offset_bytes: u64,
         /// What is wrong.
         #[source]
-        source: FormatError,
+        source: Box<FormatError>,
     },
     /// The blocks of a part are sound and do not add up to the part.
     #[error("part {part_id}, whose blocks are sound")]
@@ -70,7 +70,7 @@ pub enum ReadError {
         part_id: String,
         /// What is wrong.
         #[source]
-        source: FormatError,
+        source: Box<FormatError>,
     },
     /// The store failed.
     #[error("reading {file}")]
@@ -112,7 +112,7 @@ impl ReadError {
             part_id: manifest.parts[at.part].part_id.clone(),
             block: at.block,
             offset_bytes: block.offset_bytes,
-            source,
+            source: Box::new(source),
         }
     }
 
@@ -217,11 +217,11 @@ impl<'a> Sink<'a> {
         }
         Err(ReadError::Part {
             part_id: part.part_id.clone(),
-            source: FormatError::PartDigest {
+            source: Box::new(FormatError::PartDigest {
                 part_id: part.part_id.clone(),
-                expected: part.digest,
-                found,
-            },
+                expected: Box::new(part.digest),
+                found: Box::new(found),
+            }),
         })
     }
 }
