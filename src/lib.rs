@@ -1,5 +1,6 @@
 //! Raft-safe snapshots, log truncation and re-seeding, as a sidecar. Start with docs/ARCHITECTURE.md.
 
+pub mod broker;
 pub mod clock;
 pub mod config;
 pub mod error;
@@ -7,4 +8,5 @@ pub mod format;
 pub mod policy;
 pub mod proto;
 pub mod raft;
+pub mod retry;
 pub mod store;
