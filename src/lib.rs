@@ -10,3 +10,4 @@ pub mod proto;
 pub mod raft;
 pub mod retry;
 pub mod store;
+pub mod telemetry;
