@@ -1,6 +1,7 @@
 //! Raft-safe snapshots, log truncation and re-seeding, as a sidecar. Start with docs/ARCHITECTURE.md.
 
 pub mod broker;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
