@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod error;
 pub mod format;
+pub mod pipeline;
 pub mod policy;
 pub mod proto;
 pub mod raft;
