@@ -60,6 +60,12 @@ pub enum InvalidName {
         /// The number.
         partition: u32,
     },
+    /// Not `topic/number`.
+    #[error("{value:?} is not a partition; write topic/number")]
+    Partition {
+        /// The text, cut to 300 characters.
+        value: String,
+    },
     /// Opaque identifier with illegal bytes.
     #[error("{field} is {value:?}; it must be 1 to 64 bytes of [A-Za-z0-9_-]")]
     Id {

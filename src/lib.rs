@@ -1,11 +1,18 @@
 //! Raft-safe snapshots, log truncation and re-seeding, as a sidecar. Start with docs/ARCHITECTURE.md.
 
+pub mod board;
+pub mod broker;
+pub mod cli;
+pub mod catalog;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod error;
 pub mod format;
 pub mod pipeline;
 pub mod policy;
 pub mod proto;
 pub mod raft;
+pub mod retry;
 pub mod store;
+pub mod telemetry;

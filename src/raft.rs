@@ -1,6 +1,6 @@
 //! Words of the domain: positions, lineages, partitions, configurations. Plain data, no behaviour beyond its own rules.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +79,19 @@ impl TopicPartition {
 impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+impl FromStr for TopicPartition {
+    type Err = InvalidName;
+
+    /// Reads what `Display` wrote: `topic/number`.
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let malformed = || InvalidName::Partition {
+            value: text.chars().take(300).collect(),
+        };
+        let (topic, number) = text.rsplit_once('/').ok_or_else(malformed)?;
+        Self::new(topic, number.parse().map_err(|_| malformed())?)
     }
 }
 
