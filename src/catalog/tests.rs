@@ -10,8 +10,8 @@ use crate::{
     clock::SystemClock,
     config::object_store::{Backend, ObjectStoreConfig},
     format::{
-        BlockEncoder, BlockRef, Codec, Compression, CreatedBy, FORMAT_VERSION, FileName, Manifest, Part, PartHasher,
-        Proof, Quarantine, SnapName, SnapshotId,
+        BlockEncoder, BlockRef, Codec, Compression, CreatedBy, FORMAT_VERSION, FileName, Manifest,
+        Part, PartHasher, Proof, Quarantine, SnapName, SnapshotId,
     },
     policy::VerifyLevel,
     raft::{ConfState, Lineage, LogId, TopicPartition},
@@ -65,9 +65,19 @@ async fn upload(catalog: &Catalog, lineage: &Lineage, index: u64, raw: &'static 
     };
     let snap = SnapName { id, number: 0 };
     let compression = Compression::new(Codec::None, None).unwrap();
-    let block = BlockEncoder::new(compression).unwrap().encode(&Bytes::from_static(raw)).unwrap();
-    let key = catalog.keys().object(&orders(), FileName::Snap(snap)).unwrap();
-    catalog.store().put(&key, block.stored.clone()).await.unwrap();
+    let block = BlockEncoder::new(compression)
+        .unwrap()
+        .encode(&Bytes::from_static(raw))
+        .unwrap();
+    let key = catalog
+        .keys()
+        .object(&orders(), FileName::Snap(snap))
+        .unwrap();
+    catalog
+        .store()
+        .put(&key, block.stored.clone())
+        .await
+        .unwrap();
     let mut hasher = PartHasher::new();
     hasher.update(raw);
     Manifest {
@@ -141,7 +151,10 @@ fn snap_of(manifest: &Manifest) -> SnapName {
 async fn an_empty_store_is_claimed_once_and_only_while_no_log_was_truncated() {
     let catalog = catalog();
     let error = catalog.check_identity(&claim(1, true)).await.unwrap_err();
-    assert!(matches!(error, CatalogError::IdentityMissing { .. }), "{error}");
+    assert!(
+        matches!(error, CatalogError::IdentityMissing { .. }),
+        "{error}"
+    );
     assert!(catalog.read_identity().await.unwrap().is_none());
     catalog.check_identity(&claim(1, false)).await.unwrap();
     catalog.check_identity(&claim(1, true)).await.unwrap();
@@ -155,7 +168,10 @@ async fn another_cluster_and_another_life_are_refused() {
     other.cluster_id = "other".to_owned();
     for wrong in [other, claim(2, false)] {
         let error = catalog.check_identity(&wrong).await.unwrap_err();
-        assert!(matches!(error, CatalogError::IdentityMismatch { .. }), "{error}");
+        assert!(
+            matches!(error, CatalogError::IdentityMismatch { .. }),
+            "{error}"
+        );
         assert!(error.is_identity());
     }
 }
@@ -167,9 +183,18 @@ async fn two_identities_of_one_incarnation_make_everybody_refuse() {
     let mut other = claim(1, false);
     other.cluster_id = "other".to_owned();
     let error = catalog.claim(&other).await.unwrap_err();
-    assert!(matches!(error, CatalogError::IdentityAmbiguous { incarnation: 1, .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            CatalogError::IdentityAmbiguous { incarnation: 1, .. }
+        ),
+        "{error}"
+    );
     let error = catalog.check_identity(&claim(1, false)).await.unwrap_err();
-    assert!(matches!(error, CatalogError::IdentityAmbiguous { .. }), "{error}");
+    assert!(
+        matches!(error, CatalogError::IdentityAmbiguous { .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -178,10 +203,16 @@ async fn a_snapshot_counts_only_with_its_proof_and_only_in_its_lineage() {
     let manifest = commit(&catalog, &lineage("a"), 100).await;
     let folder = catalog.look(&orders()).await.unwrap();
     assert!(folder.newest_proven(&lineage("a")).is_none());
-    assert_eq!(folder.adoptable(&lineage("a")).unwrap().id, manifest.snapshot_id);
+    assert_eq!(
+        folder.adoptable(&lineage("a")).unwrap().id,
+        manifest.snapshot_id
+    );
     prove(&catalog, &manifest).await;
     let folder = catalog.look(&orders()).await.unwrap();
-    assert_eq!(folder.newest_proven(&lineage("a")).unwrap().id, manifest.snapshot_id);
+    assert_eq!(
+        folder.newest_proven(&lineage("a")).unwrap().id,
+        manifest.snapshot_id
+    );
     assert!(folder.newest_proven(&lineage("b")).is_none());
     assert!(folder.adoptable(&lineage("a")).is_none());
 }
@@ -195,7 +226,9 @@ async fn a_compaction_base_is_applied_accepted_and_not_quarantined() {
     let raw = ["raw/1".to_owned()];
     let folder = catalog.look(&orders()).await.unwrap();
     let base = |applied, codecs: &[String]| {
-        folder.compaction_base(&lineage("a"), applied, codecs).map(|base| base.last_included().index)
+        folder
+            .compaction_base(&lineage("a"), applied, codecs)
+            .map(|base| base.last_included().index)
     };
     assert_eq!(base(99, &raw), None);
     assert_eq!(base(199, &raw), Some(100));
@@ -230,11 +263,19 @@ async fn a_proof_of_another_manifest_proves_nothing() {
         verified_by: made_by(),
         objects: catalog.confirm_files(&manifest).await.unwrap(),
     };
-    let key = catalog.keys().proof(&orders(), manifest.snapshot_id).unwrap();
+    let key = catalog
+        .keys()
+        .proof(&orders(), manifest.snapshot_id)
+        .unwrap();
     catalog.store().put(&key, proof.encode()).await.unwrap();
     let folder = catalog.look(&orders()).await.unwrap();
     assert!(folder.newest_proven(&lineage("a")).is_none());
-    assert!(catalog.reread_proven(&orders(), manifest.snapshot_id).await.is_err());
+    assert!(
+        catalog
+            .reread_proven(&orders(), manifest.snapshot_id)
+            .await
+            .is_err()
+    );
     // A right proof replaces it.
     prove(&catalog, &manifest).await;
     let folder = catalog.look(&orders()).await.unwrap();
@@ -257,7 +298,10 @@ async fn an_orphan_dies_after_the_grace_and_not_before() {
     let report = sweeper.sweep(&catalog, &orders()).await.unwrap();
     assert_eq!(report.deleted, 1);
     assert!(!exists(&catalog, FileName::Snap(snap_of(&orphan))).await);
-    assert!(exists(&catalog, FileName::Snap(snap_of(&kept))).await, "another lineage's manifest counts");
+    assert!(
+        exists(&catalog, FileName::Snap(snap_of(&kept))).await,
+        "another lineage's manifest counts"
+    );
     let folder = catalog.look(&orders()).await.unwrap();
     assert!(folder.flags.is_empty(), "flags go with their file");
 }
@@ -271,7 +315,16 @@ async fn a_file_that_is_referenced_after_all_is_kept_and_unflagged() {
     // The committer sees the flag and must take its manifest back; here it forgets to.
     catalog.commit(&manifest).await.unwrap();
     let error = catalog.confirm_files(&manifest).await.unwrap_err();
-    assert!(matches!(error, CatalogError::Undermined { state: "flagged for deletion", .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            CatalogError::Undermined {
+                state: "flagged for deletion",
+                ..
+            }
+        ),
+        "{error}"
+    );
     tokio::time::advance(GRACE * 2).await;
     sweeper.sweep(&catalog, &orders()).await.unwrap();
     assert!(exists(&catalog, FileName::Snap(snap_of(&manifest))).await);
@@ -286,13 +339,23 @@ async fn one_manifest_that_cannot_be_understood_stops_all_deletion_in_its_folder
     let strange = commit(&catalog, &lineage("a"), 200).await;
     let sweeper = sweeper();
     sweeper.sweep(&catalog, &orders()).await.unwrap();
-    let key = catalog.keys().manifest(&orders(), strange.snapshot_id).unwrap();
-    catalog.store().put(&key, Bytes::from_static(b"{\"format_version\":99}\n")).await.unwrap();
+    let key = catalog
+        .keys()
+        .manifest(&orders(), strange.snapshot_id)
+        .unwrap();
+    catalog
+        .store()
+        .put(&key, Bytes::from_static(b"{\"format_version\":99}\n"))
+        .await
+        .unwrap();
     // The manifest was cached while it was readable: a fresh process sees what is there.
     let fresh = Catalog::new(catalog.store().clone(), "snapshots/");
     tokio::time::advance(GRACE * 2).await;
     let error = sweeper.sweep(&fresh, &orders()).await.unwrap_err();
-    assert!(matches!(error, CatalogError::DeletionBlocked { .. }), "{error}");
+    assert!(
+        matches!(error, CatalogError::DeletionBlocked { .. }),
+        "{error}"
+    );
     assert!(exists(&catalog, FileName::Snap(snap_of(&orphan))).await);
 }
 
@@ -307,14 +370,27 @@ async fn garbage_of_dead_processes_is_removed() {
         flag: Uuid::now_v7(),
     };
     let key = catalog.keys().object(&orders(), flag).unwrap();
-    catalog.store().put(&key, Bytes::from_static(b"{}\n")).await.unwrap();
-    let key = catalog.keys().object(&orders(), FileName::Snap(gone)).unwrap();
+    catalog
+        .store()
+        .put(&key, Bytes::from_static(b"{}\n"))
+        .await
+        .unwrap();
+    let key = catalog
+        .keys()
+        .object(&orders(), FileName::Snap(gone))
+        .unwrap();
     catalog.store().delete(&key).await.unwrap();
-    let key = catalog.keys().manifest(&orders(), manifest.snapshot_id).unwrap();
+    let key = catalog
+        .keys()
+        .manifest(&orders(), manifest.snapshot_id)
+        .unwrap();
     catalog.store().delete(&key).await.unwrap();
     sweeper().sweep(&catalog, &orders()).await.unwrap();
     assert!(!exists(&catalog, flag).await, "a flag without a file");
-    assert!(!exists(&catalog, FileName::Proof(manifest.snapshot_id)).await, "a proof without a manifest");
+    assert!(
+        !exists(&catalog, FileName::Proof(manifest.snapshot_id)).await,
+        "a proof without a manifest"
+    );
 }
 
 #[tokio::test]
@@ -323,7 +399,10 @@ async fn a_manifest_in_the_wrong_folder_is_not_believed() {
     let manifest = commit(&catalog, &lineage("a"), 100).await;
     let (bytes, _) = manifest.seal().unwrap();
     let other = TopicPartition::new("orders", 1).unwrap();
-    let key = catalog.keys().manifest(&other, manifest.snapshot_id).unwrap();
+    let key = catalog
+        .keys()
+        .manifest(&other, manifest.snapshot_id)
+        .unwrap();
     catalog.store().put(&key, bytes).await.unwrap();
     let folder = catalog.look(&other).await.unwrap();
     assert!(folder.snapshots.is_empty());
@@ -334,11 +413,30 @@ async fn a_manifest_in_the_wrong_folder_is_not_believed() {
 async fn a_missing_or_short_file_undermines_its_snapshot() {
     let catalog = catalog();
     let manifest = commit(&catalog, &lineage("a"), 100).await;
-    let key = catalog.keys().object(&orders(), FileName::Snap(snap_of(&manifest))).unwrap();
-    catalog.store().put(&key, Bytes::from_static(b"sho")).await.unwrap();
+    let key = catalog
+        .keys()
+        .object(&orders(), FileName::Snap(snap_of(&manifest)))
+        .unwrap();
+    catalog
+        .store()
+        .put(&key, Bytes::from_static(b"sho"))
+        .await
+        .unwrap();
     let error = catalog.confirm_files(&manifest).await.unwrap_err();
-    assert!(matches!(error, CatalogError::Undermined { state: "of another size", .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            CatalogError::Undermined {
+                state: "of another size",
+                ..
+            }
+        ),
+        "{error}"
+    );
     catalog.store().delete(&key).await.unwrap();
     let error = catalog.confirm_files(&manifest).await.unwrap_err();
-    assert!(matches!(error, CatalogError::Undermined { state: "gone", .. }), "{error}");
+    assert!(
+        matches!(error, CatalogError::Undermined { state: "gone", .. }),
+        "{error}"
+    );
 }
