@@ -1,7 +1,7 @@
 //! Builds everything, owns every task, ends them in order. The only place that knows the whole.
 //!
 //! Start: metrics, store, catalog, pipeline; then the listeners; health is set before anything listens; the loop
-//! last. Stop: no new work, health NOT_SERVING, the loop lets running visits finish within the grace and aborts the
+//! last. Stop: no new work, health `NOT_SERVING`, the loop lets running visits finish within the grace and aborts the
 //! rest, conversations end, the listeners close. A second signal ends the process at once.
 
 use std::{io, sync::Arc, time::Duration};

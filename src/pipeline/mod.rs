@@ -90,7 +90,7 @@ impl Pipeline {
         }
     }
 
-    fn created_by(&self, broker_id: i32) -> CreatedBy {
+    fn created_by(broker_id: i32) -> CreatedBy {
         CreatedBy {
             broker_id,
             version: env!("CARGO_PKG_VERSION").to_owned(),

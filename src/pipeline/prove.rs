@@ -57,7 +57,7 @@ impl Pipeline {
             manifest_digest: digest,
             verify: self.options.verify,
             verified_at_unix_ms: unix_ms(self.clock.wall()),
-            verified_by: self.created_by(info.broker_id),
+            verified_by: Self::created_by(info.broker_id),
             objects,
         };
         self.catalog
@@ -107,7 +107,7 @@ impl Pipeline {
             manifest_digest: digest,
             reason: problem.to_string(),
             at_unix_ms: unix_ms(self.clock.wall()),
-            by: self.created_by(info.broker_id),
+            by: Self::created_by(info.broker_id),
         };
         tracing::error!(%partition, snapshot_id = %id, reason = %problem, "snapshot does not verify: quarantined");
         self.metrics.quarantined();

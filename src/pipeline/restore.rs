@@ -328,21 +328,16 @@ impl Pipeline {
             return judge(answer, snapshot);
         }
         if let Err(error) = read {
-            return match error.kind() {
-                Kind::Corrupt => {
-                    let problem = error.to_string();
-                    sink.send(RestoreEvent::Abandon(snapshot.id, problem.clone()))
-                        .await?;
-                    self.quarantine_if_still_corrupt(info, manifest, snapshot.digest)
-                        .await?;
-                    Ok(Attempt::Next(problem))
-                }
-                _ => {
-                    let scope =
-                        Scope::new(Stage::Restore, &manifest.partition).snapshot(snapshot.id);
-                    Err(scope.error(Cause::Read(error)).into())
-                }
-            };
+            if error.kind() != Kind::Corrupt {
+                let scope = Scope::new(Stage::Restore, &manifest.partition).snapshot(snapshot.id);
+                return Err(scope.error(Cause::Read(error)).into());
+            }
+            let problem = error.to_string();
+            sink.send(RestoreEvent::Abandon(snapshot.id, problem.clone()))
+                .await?;
+            self.quarantine_if_still_corrupt(info, manifest, snapshot.digest)
+                .await?;
+            return Ok(Attempt::Next(problem));
         }
         sink.send(RestoreEvent::End(manifest.clone())).await?;
         sink.progress(RestorePhase::Installing, total_bytes, total_bytes);

@@ -99,7 +99,7 @@ impl Pipeline {
             conf_state: export.header.conf_state,
             state_codec: export.header.state_codec,
             created_at_unix_ms: unix_ms(self.clock.wall()),
-            created_by: self.created_by(info.broker_id),
+            created_by: Self::created_by(info.broker_id),
             codec: self.options.compression.codec(),
             parts: written.parts,
         });

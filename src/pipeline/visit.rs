@@ -79,7 +79,7 @@ impl Pipeline {
             retention: None,
             error: None,
         };
-        if let Err(error) = self.run_visit(request, &mut report).await {
+        if let Err(error) = Box::pin(self.run_visit(request, &mut report)).await {
             report.error.get_or_insert(error);
         }
         self.activity(&request.replica.partition, "idle");
@@ -107,7 +107,10 @@ impl Pipeline {
         if let Some(trigger) = trigger.filter(|_| request.may_snapshot) {
             report.started = true;
             let result = self
-                .measured(Operation::Snapshot, self.cover(request, &folder, trigger))
+                .measured(
+                    Operation::Snapshot,
+                    Box::pin(self.cover(request, &folder, trigger)),
+                )
                 .await;
             // A snapshot that failed does not keep the log from being cut on an older proven one.
             match result {

@@ -22,7 +22,7 @@ impl Scheduler {
                 Ok(()) if !wait => drop(reply.send(Ok(Triggered::Queued))),
                 Ok(()) => match self.partitions.get_mut(&partition) {
                     Some(memory) if memory.waiters.len() < MAX_WAITERS => {
-                        memory.waiters.push(reply)
+                        memory.waiters.push(reply);
                     }
                     _ => drop(reply.send(Err(ControlError::Unavailable))),
                 },

@@ -34,7 +34,7 @@ const LIGHT_VISITS: usize = 8;
 /// After a failed visit.
 const PARTITION_BACKOFF: Backoff = Backoff {
     base: Duration::from_secs(5),
-    cap: Duration::from_secs(600),
+    cap: Duration::from_mins(10),
 };
 /// After a failed tick.
 const BROKER_BACKOFF: Backoff = Backoff {
@@ -142,7 +142,7 @@ impl Scheduler {
             Ok(finished) => self.finish(finished),
             // A visit only panics on a defect of ours; its partition stays marked as running and is left alone.
             Err(error) => {
-                tracing::error!(%error, "a visit died: its partition is left alone until a restart")
+                tracing::error!(%error, "a visit died: its partition is left alone until a restart");
             }
         }
     }

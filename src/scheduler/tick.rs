@@ -20,7 +20,7 @@ use crate::{
 /// Ticks are at least this far apart, unless the check interval is shorter.
 const MIN_TICK_GAP: Duration = Duration::from_secs(5);
 /// Between two sweeps of a partition's folder.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 
 impl Scheduler {
     pub(super) async fn tick(&mut self) {

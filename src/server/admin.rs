@@ -16,7 +16,7 @@ use crate::{
 
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
-const MAX_PAUSE: Duration = Duration::from_secs(7 * 24 * 3600);
+const MAX_PAUSE: Duration = Duration::from_hours(7 * 24);
 
 /// The service.
 #[derive(Clone)]
@@ -79,7 +79,7 @@ impl snapshot_admin_service_server::SnapshotAdminService for AdminService {
             .control
             .trigger(partition, request.wait)
             .await
-            .map_err(status)?;
+            .map_err(|error| status(&error))?;
         Ok(Response::new(match triggered {
             Triggered::Queued => v1::TriggerSnapshotResponse::default(),
             Triggered::Proven {
@@ -108,7 +108,7 @@ impl snapshot_admin_service_server::SnapshotAdminService for AdminService {
         self.control
             .pause(partition, ttl, request.reason)
             .await
-            .map_err(status)?;
+            .map_err(|error| status(&error))?;
         let until = ttl.map_or(0, |ttl| unix_ms(self.clock.wall() + ttl));
         Ok(Response::new(v1::PausePartitionResponse {
             until_unix_ms: until,
@@ -120,13 +120,17 @@ impl snapshot_admin_service_server::SnapshotAdminService for AdminService {
         request: Request<v1::ResumePartitionRequest>,
     ) -> Result<Response<v1::ResumePartitionResponse>, Status> {
         let partition = convert::partition(request.into_inner().partition)?;
-        let was_paused = self.control.resume(partition).await.map_err(status)?;
+        let was_paused = self
+            .control
+            .resume(partition)
+            .await
+            .map_err(|error| status(&error))?;
         Ok(Response::new(v1::ResumePartitionResponse { was_paused }))
     }
 }
 
-fn status(error: ControlError) -> Status {
-    let (code, reason) = match &error {
+fn status(error: &ControlError) -> Status {
+    let (code, reason) = match error {
         ControlError::NotHosted(_) => (Code::NotFound, v1::ErrorReason::NotHosted),
         ControlError::Paused(_) => (Code::FailedPrecondition, v1::ErrorReason::Paused),
         ControlError::Disabled => (Code::FailedPrecondition, v1::ErrorReason::Unspecified),

@@ -38,9 +38,9 @@ const MAX_CONVERSATIONS: usize = 16;
 /// Messages between the pipeline and the wire: at most 4 MiB.
 const MESSAGES_IN_FLIGHT: usize = 4;
 /// A broker that takes no message for this long has gone.
-const SEND_LIMIT: Duration = Duration::from_secs(60);
+const SEND_LIMIT: Duration = Duration::from_mins(1);
 /// Time for a broker to flush and commit what it received.
-const ANSWER_LIMIT: Duration = Duration::from_secs(600);
+const ANSWER_LIMIT: Duration = Duration::from_mins(10);
 /// Time for the first message.
 const BEGIN_LIMIT: Duration = Duration::from_secs(10);
 /// Signs of life.
@@ -252,7 +252,7 @@ async fn signs_of_life(
     let mut interval = tokio::time::interval(PROGRESS_INTERVAL);
     loop {
         interval.tick().await;
-        let now = progress.borrow().clone();
+        let now = *progress.borrow();
         let message = v1::BootstrapResponse {
             message: Some(bootstrap_response::Message::Progress(now)),
         };

@@ -46,8 +46,7 @@ fn bad_name(error: &InvalidName) -> Status {
 pub(super) const fn code_of(kind: Kind) -> Code {
     match kind {
         Kind::Unavailable => Code::Unavailable,
-        Kind::Conflict => Code::FailedPrecondition,
-        Kind::Invalid => Code::FailedPrecondition,
+        Kind::Conflict | Kind::Invalid => Code::FailedPrecondition,
         Kind::Corrupt => Code::DataLoss,
         Kind::Cancelled => Code::Aborted,
         Kind::Internal => Code::Internal,
