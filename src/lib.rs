@@ -2,8 +2,8 @@
 
 pub mod board;
 pub mod broker;
-pub mod cli;
 pub mod catalog;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;

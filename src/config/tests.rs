@@ -98,7 +98,7 @@ fn the_defaults_are_legal_and_are_those_of_the_table() {
     assert_eq!(config.policy.retention_count.get(), 3);
     assert!(config.policy.compact && config.policy.retention);
     assert_eq!(config.verify, VerifyLevel::Full);
-    assert_eq!(config.compression.codec, CompressionCodec::Gzip);
+    assert_eq!(config.compression, Compression::default());
     assert_eq!(config.max_upload_bytes_per_sec, None);
     assert_eq!(config.broker_endpoint.to_string(), "http://127.0.0.1:9190");
     assert_eq!(config.listen.to_string(), "http://127.0.0.1:9191");
@@ -284,9 +284,9 @@ fn levels_fit_their_method() {
             .option("COMPRESSION", codec)
             .option("COMPRESSION_LEVEL", level)
     };
-    assert_eq!(level("zstd", "19").config().compression.level, Some(19));
-    let (_, problem) = level("gzip", "10").only_fault();
-    assert!(matches!(problem, Problem::LevelOutOfRange { max: 9, .. }));
+    assert_eq!(level("zstd", "19").config().compression.level(), 19);
+    let (_, problem) = level("gzip", "13").only_fault();
+    assert!(matches!(problem, Problem::LevelOutOfRange { max: 12, .. }));
     let (_, problem) = level("none", "1").only_fault();
     assert_eq!(problem, Problem::LevelWithoutCompression);
 }
