@@ -1,6 +1,11 @@
 //! The layering of docs/ARCHITECTURE.md: modules import only downward, rows do not import their neighbours, and some
 //! things have one home.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -266,7 +271,7 @@ fn modules_import_only_downward() {
                     used.insert(exception);
                 }
                 None if from == to => {
-                    faults.push(format!("{} imports its neighbour {target}", source.name))
+                    faults.push(format!("{} imports its neighbour {target}", source.name));
                 }
                 None => faults.push(format!(
                     "{} imports {target}, which is above it",

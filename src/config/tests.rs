@@ -91,9 +91,9 @@ fn the_defaults_are_legal_and_are_those_of_the_table() {
     let config = given().config();
     assert!(config.enabled && config.bootstrap_enabled);
     assert_eq!(config.policy.log_threshold.get(), 10_000);
-    assert_eq!(config.policy.time_threshold, Duration::from_secs(3600));
-    assert_eq!(config.policy.min_interval, Duration::from_secs(60));
-    assert_eq!(config.check_interval, Duration::from_secs(300));
+    assert_eq!(config.policy.time_threshold, Duration::from_hours(1));
+    assert_eq!(config.policy.min_interval, Duration::from_mins(1));
+    assert_eq!(config.check_interval, Duration::from_mins(5));
     assert_eq!(config.policy.trailing_entries, 1000);
     assert_eq!(config.policy.retention_count.get(), 3);
     assert!(config.policy.compact && config.policy.retention);
