@@ -1,5 +1,10 @@
 //! The program as operators and supervisors see it: output and exit codes.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
 use std::{
     fs,
     process::{Command, Output},

@@ -2,6 +2,11 @@
 //!
 //! `UPDATE_DOCS=1 cargo test --test docs` renews them.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
 use std::{
     collections::BTreeMap,
     env,

@@ -13,14 +13,16 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::{
-    CompressionChoice, CompressionCodec, Config, Endpoint, EndpointError, LogConfig, LogFormat,
-    TopicFilter,
+    Config, Endpoint, EndpointError, LogConfig, LogFormat, TopicFilter,
     fault::{Fault, Layer, Problem, Source, Warning},
     layers,
     options::{self as opt, OptionSpec, SECRET_FILE_SUFFIX, ValueKind},
     topics,
 };
-use crate::policy::{self, Uploader, VerifyLevel};
+use crate::{
+    format::{Codec, Compression},
+    policy::{self, Uploader, VerifyLevel},
+};
 
 /// Below this grace a warning is given.
 const DELETE_GRACE_ADVISED_SECS: u64 = 60;
@@ -245,31 +247,29 @@ fn delete_grace(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Duratio
     Duration::from_secs(secs)
 }
 
-fn compression(reader: &mut Reader<'_>) -> CompressionChoice {
-    let (codec, name, max) = match reader.choice(&opt::COMPRESSION) {
-        Some("none") => (CompressionCodec::None, "none", 0),
-        Some("zstd") => (CompressionCodec::Zstd, "zstd", 19),
-        _ => (CompressionCodec::Gzip, "gzip", 9),
+fn compression(reader: &mut Reader<'_>) -> Compression {
+    let word = reader.choice(&opt::COMPRESSION).unwrap_or_default();
+    let codec = Codec::ALL.into_iter().find(|codec| codec.as_str() == word);
+    let codec = codec.unwrap_or(Codec::Gzip);
+    let Some(level) = reader.whole(&opt::COMPRESSION_LEVEL) else {
+        return Compression::new(codec, None).unwrap_or_default();
     };
-    let level = reader.whole(&opt::COMPRESSION_LEVEL);
-    match level {
-        Some(_) if codec == CompressionCodec::None => {
-            reader.fault(&opt::COMPRESSION_LEVEL, Problem::LevelWithoutCompression);
-        }
-        Some(level) if level > max => {
-            let problem = Problem::LevelOutOfRange {
-                codec: name,
-                min: 1,
-                max,
-            };
-            reader.fault(&opt::COMPRESSION_LEVEL, problem);
-        }
-        _ => {}
+    if codec == Codec::None {
+        reader.fault(&opt::COMPRESSION_LEVEL, Problem::LevelWithoutCompression);
+        return Compression::default();
     }
-    CompressionChoice {
-        codec,
-        level: level.and_then(|level| i32::try_from(level).ok()),
-    }
+    // The table's limits hold here: a level beyond i32 was a fault already.
+    let level = i32::try_from(level).unwrap_or(i32::MAX);
+    Compression::new(codec, Some(level)).unwrap_or_else(|_| {
+        let levels = codec.levels();
+        let problem = Problem::LevelOutOfRange {
+            codec: codec.as_str(),
+            min: *levels.start(),
+            max: *levels.end(),
+        };
+        reader.fault(&opt::COMPRESSION_LEVEL, problem);
+        Compression::default()
+    })
 }
 
 fn compression_threads(reader: &mut Reader<'_>) -> NonZeroUsize {

@@ -186,9 +186,9 @@ pub enum Problem {
         /// The method.
         codec: &'static str,
         /// Least level.
-        min: u64,
+        min: i32,
         /// Greatest level.
-        max: u64,
+        max: i32,
     },
     /// A level without a method.
     #[error("COMPRESSION=none has no level")]

@@ -26,7 +26,10 @@ pub use fault::{ConfigError, Fault, Layer, PrefixFault, Problem, Source, Warning
 pub use layers::{FlagValue, Sources};
 pub use topics::{BadPattern, META_TOPIC, TopicFilter};
 
-use crate::policy::{self, VerifyLevel};
+use crate::{
+    format::Compression,
+    policy::{self, VerifyLevel},
+};
 
 /// Everything that an operator can choose. Each field is described in docs/CONFIGURATION.md.
 #[derive(Debug, Clone)]
@@ -40,7 +43,7 @@ pub struct Config {
     /// Snapshots that run at one time.
     pub max_concurrent: NonZeroUsize,
     /// How new snapshots are stored.
-    pub compression: CompressionChoice,
+    pub compression: Compression,
     /// Blocks that are worked on at one time.
     pub compression_threads: NonZeroUsize,
     /// How much is read back.
@@ -67,26 +70,6 @@ pub struct Config {
     pub log: LogConfig,
     /// Where the snapshots are.
     pub store: object_store::ObjectStoreConfig,
-}
-
-/// How new snapshots are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CompressionChoice {
-    /// The method.
-    pub codec: CompressionCodec,
-    /// Its level, legal for the method; none = the method's default; always none without compression.
-    pub level: Option<i32>,
-}
-
-/// Methods of compression.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CompressionCodec {
-    /// Stored as it is.
-    None,
-    /// A gzip member for each block.
-    Gzip,
-    /// A zstd frame for each block.
-    Zstd,
 }
 
 /// What is logged, and how.

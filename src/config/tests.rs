@@ -91,14 +91,14 @@ fn the_defaults_are_legal_and_are_those_of_the_table() {
     let config = given().config();
     assert!(config.enabled && config.bootstrap_enabled);
     assert_eq!(config.policy.log_threshold.get(), 10_000);
-    assert_eq!(config.policy.time_threshold, Duration::from_secs(3600));
-    assert_eq!(config.policy.min_interval, Duration::from_secs(60));
-    assert_eq!(config.check_interval, Duration::from_secs(300));
+    assert_eq!(config.policy.time_threshold, Duration::from_hours(1));
+    assert_eq!(config.policy.min_interval, Duration::from_mins(1));
+    assert_eq!(config.check_interval, Duration::from_mins(5));
     assert_eq!(config.policy.trailing_entries, 1000);
     assert_eq!(config.policy.retention_count.get(), 3);
     assert!(config.policy.compact && config.policy.retention);
     assert_eq!(config.verify, VerifyLevel::Full);
-    assert_eq!(config.compression.codec, CompressionCodec::Gzip);
+    assert_eq!(config.compression, Compression::default());
     assert_eq!(config.max_upload_bytes_per_sec, None);
     assert_eq!(config.broker_endpoint.to_string(), "http://127.0.0.1:9190");
     assert_eq!(config.listen.to_string(), "http://127.0.0.1:9191");
@@ -284,9 +284,9 @@ fn levels_fit_their_method() {
             .option("COMPRESSION", codec)
             .option("COMPRESSION_LEVEL", level)
     };
-    assert_eq!(level("zstd", "19").config().compression.level, Some(19));
-    let (_, problem) = level("gzip", "10").only_fault();
-    assert!(matches!(problem, Problem::LevelOutOfRange { max: 9, .. }));
+    assert_eq!(level("zstd", "19").config().compression.level(), 19);
+    let (_, problem) = level("gzip", "13").only_fault();
+    assert!(matches!(problem, Problem::LevelOutOfRange { max: 12, .. }));
     let (_, problem) = level("none", "1").only_fault();
     assert_eq!(problem, Problem::LevelWithoutCompression);
 }

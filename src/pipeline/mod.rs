@@ -1,104 +1,99 @@
-//! The data plane: raw parts into stored blocks and back, in bounded memory.
+//! The only place that sees broker and store together: forward (`snapshot.rs`), back (`restore.rs`), and what
+//! follows a snapshot (`compact.rs`, `retain.rs`). [`Pipeline::visit`] strings them together for one partition.
+//!
+//! Data, then commit record, then destruction. The crash table of a visit:
+//!
+//! | die after | what is left | who goes on |
+//! |---|---|---|
+//! | export begun | the broker's pinned view | the broker, after 60 s |
+//! | upload begun | parts of a multipart upload | our abort; after kill -9 the bucket's lifecycle rule |
+//! | upload complete | a `.snap` without a manifest | the sweep |
+//! | manifest written | a committed, unproven snapshot | the next visit adopts it: verifies, proves |
+//! | proof written | a proven snapshot, the log still long | the next visit compacts |
+//! | log compacted | snapshots beyond the count | the next visit retires them |
+//! | manifest deleted | a proof and a `.snap` without a manifest | the sweep |
+//! | `.snap` flagged | flags | the next sweep |
 
-mod ahead;
-mod backward;
-mod forward;
-mod limits;
-mod verify;
+mod compact;
+mod error;
+pub mod plane;
+mod prove;
+mod restore;
+mod retain;
+mod snapshot;
+mod visit;
 
-pub use backward::{ReadError, read_blocks};
-pub use forward::{PartPlan, WriteError, Written, write_blocks};
-pub use limits::{DataPlane, MemoryBudget, RateLimit, Reservation, Workers};
-pub use verify::{Scope, spot_check, verify_full, verify_stored};
+use std::sync::Arc;
 
-use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+pub use compact::CompactionDone;
+pub use error::{PipelineError, Stage};
+pub use restore::{
+    Answer, LocalState, RejectReason, RestoreError, RestoreEvent, RestoreOutcome, RestorePhase,
+    RestoreRequest, RestoreSink, SinkClosed,
+};
+pub use retain::RetentionDone;
+pub use visit::{AgeOf, VisitReport, VisitRequest};
 
 use crate::{
-    format::SnapshotId,
-    store::{Key, Store, StoreError},
+    board::Board,
+    broker::Broker,
+    catalog::{Catalog, Sweeper},
+    clock::SharedClock,
+    format::{Compression, CreatedBy},
+    policy::{Options, VerifyLevel},
+    raft::TopicPartition,
+    telemetry::Metrics,
 };
+use plane::DataPlane;
 
-/// A piece of one part's raw bytes, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawChunk {
-    /// Position of the part in the snapshot's header, 0-based.
-    pub part: u32,
-    /// Raw bytes; at most [`CHUNK_MAX_BYTES`] when it comes from [`read_blocks`].
-    pub data: Bytes,
-}
-
-/// Most bytes of one chunk that [`read_blocks`] delivers.
-pub const CHUNK_MAX_BYTES: usize = 1 << 20;
-
-/// One partition's folder in a store.
+/// What the pipeline is told by the operator.
 #[derive(Debug, Clone)]
-pub struct Folder {
-    /// The store.
-    pub store: Store,
-    /// Keys of its objects up to and including the last `/`.
-    pub prefix: String,
+pub struct PipelineOptions {
+    /// Options of the policies.
+    pub policy: Options,
+    /// How much is read back.
+    pub verify: VerifyLevel,
+    /// How new blocks are stored.
+    pub compression: Compression,
 }
 
-impl Folder {
-    /// The key of a file in this folder.
-    pub fn key(&self, file: &str) -> Result<Key, StoreError> {
-        Key::new(format!("{}{file}", self.prefix))
-    }
+/// Everything a visit or a restore works with. Shared by all of them.
+pub struct Pipeline {
+    /// The broker beside us.
+    pub broker: Arc<dyn Broker>,
+    /// What the store holds.
+    pub catalog: Arc<Catalog>,
+    /// The one deleter of `.snap` objects.
+    pub sweeper: Sweeper,
+    /// Time and unique ids.
+    pub clock: SharedClock,
+    /// Counters.
+    pub metrics: Metrics,
+    /// What people see.
+    pub board: Arc<Board>,
+    /// Options.
+    pub options: PipelineOptions,
+    /// Memory, threads and bandwidth of all snapshots and restores together.
+    pub plane: DataPlane,
+    /// Ends every upload and restore: the last step of a shutdown.
+    pub abort: CancellationToken,
 }
 
-/// Where a new snapshot's blocks go.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// The partition's folder.
-    pub folder: Folder,
-    /// Names the files.
-    pub snapshot_id: SnapshotId,
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use tokio::sync::mpsc;
-    use tokio_util::sync::CancellationToken;
-
-    use super::*;
-    use crate::format::{Compression, Manifest};
-
-    fn sendable<T: Send>(future: T) -> T {
-        future
+impl Pipeline {
+    /// A partition's folder, as the data plane sees it.
+    fn plane_folder(&self, partition: &TopicPartition) -> plane::Folder {
+        plane::Folder {
+            store: self.catalog.store().clone(),
+            prefix: self.catalog.keys().folder(partition),
+        }
     }
 
-    /// Compiles or not: the futures of the data plane run inside spawned tasks.
-    #[expect(dead_code, reason = "only its types matter")]
-    fn futures_can_be_spawned(
-        plane: &DataPlane,
-        target: Target,
-        manifest: &Arc<Manifest>,
-        deliver: mpsc::Sender<RawChunk>,
-        cancel: &CancellationToken,
-    ) {
-        let folder = target.folder.clone();
-        let frames = futures::stream::empty::<Result<_, std::io::Error>>();
-        let compression = Compression::default();
-        drop(sendable(write_blocks(
-            plane,
-            target,
-            compression,
-            &[],
-            frames,
-            cancel,
-        )));
-        drop(sendable(read_blocks(
-            plane, &folder, manifest, deliver, cancel,
-        )));
-        drop(sendable(verify_full(
-            plane,
-            &folder,
-            manifest,
-            Scope::New,
-            cancel,
-        )));
-        drop(sendable(spot_check(&folder, manifest, 0)));
+    fn created_by(broker_id: i32) -> CreatedBy {
+        CreatedBy {
+            broker_id,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
     }
 }

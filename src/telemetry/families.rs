@@ -125,8 +125,8 @@ families! {
         "Bootstrap calls that ended.", "`not_covered`, `none_verifies` or `identity`; `store_unavailable` that lasts.";
     BOOTSTRAP_DURATION: Histogram "bootstrap_duration_seconds" [] "seconds",
         "Time from the call to its outcome.", "Longer than DELETE_GRACE_SECS.";
-    STORE_REQUESTS: Counter "store_requests_total" ["method", "code"] "requests",
-        "Requests to the object store, by answer.", "`denied`; a steady rate of `unavailable`.";
+    STORE_REQUESTS: Counter "store_requests_total" ["method", "code"] "calls",
+        "Calls to the object store, by answer. Retries inside one call are not counted.", "`denied` or `bad_length`; a steady rate of `unavailable` or `timeout`.";
     STORE_REQUEST_DURATION: Histogram "store_request_duration_seconds" ["method"] "seconds",
-        "Time until the answer was complete.", "";
+        "Time that calls took, retries included.", "";
 }

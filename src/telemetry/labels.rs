@@ -1,6 +1,8 @@
 //! The values that labels can take. Every label but topic and partition is one of these enums, so the number of
 //! series is known.
 
+use std::fmt;
+
 use crate::{
     error::Kind,
     policy::{EvictReason, NoCut, Trigger},
@@ -22,6 +24,12 @@ macro_rules! label {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum $name {
             $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
         }
 
         impl Label for $name {
@@ -164,48 +172,52 @@ label! {
 }
 
 label! {
-    /// Requests to the object store.
+    /// Calls to the object store.
     StoreMethod {
-        /// Whole or partial read.
+        /// A whole object.
         Get => "get",
-        /// Existence and size.
+        /// A range of an object.
+        GetRange => "get_range",
+        /// Size and time of an object.
         Head => "head",
-        /// A small object in one request.
-        Put => "put",
-        /// Start of a multipart upload.
-        CreateMultipart => "create_multipart",
-        /// One part of it.
-        PutPart => "put_part",
-        /// Its end.
-        CompleteMultipart => "complete_multipart",
-        /// Its abandonment.
-        AbortMultipart => "abort_multipart",
-        /// Listing.
+        /// All objects under a folder.
         List => "list",
-        /// Removal.
+        /// A write.
+        Put => "put",
+        /// A create-only write.
+        PutNew => "put_new",
+        /// Start of a multipart upload.
+        UploadCreate => "upload_create",
+        /// One part of it.
+        UploadPart => "upload_part",
+        /// Its end.
+        UploadComplete => "upload_complete",
+        /// Removal of an unfinished one.
+        UploadAbort => "upload_abort",
+        /// Removal of an object.
         Delete => "delete",
     }
 }
 
 label! {
-    /// How the object store answered.
+    /// How a call to the object store ended.
     StoreCode {
         /// Done.
         Ok => "ok",
         /// No such object.
         NotFound => "not_found",
-        /// The object exists already.
-        AlreadyExists => "already_exists",
-        /// A condition did not hold.
-        Precondition => "precondition",
-        /// Credentials missing, wrong or not sufficient.
+        /// A create-only write found an object.
+        Exists => "exists",
+        /// Not allowed.
         Denied => "denied",
-        /// No answer, no answer in time, or a failure of the server.
+        /// No answer in time.
+        Timeout => "timeout",
+        /// No usable answer, or no such bucket.
         Unavailable => "unavailable",
-        /// The store does not understand or support the request.
+        /// The object is not as long as it must be.
+        BadLength => "bad_length",
+        /// Refused before or by the store as not possible.
         Invalid => "invalid",
-        /// Given up by this process.
-        Cancelled => "cancelled",
     }
 }
 

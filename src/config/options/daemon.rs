@@ -18,10 +18,10 @@ pub static COMPRESSION_LEVEL: OptionSpec = OptionSpec {
     key: "COMPRESSION_LEVEL",
     group: Group::Data,
     kind: ValueKind::Whole { min: 1, max: 19 },
-    default: DefaultValue::Computed("a fast level of the method"),
+    default: DefaultValue::Computed("1, the fastest"),
     unit: "",
     effect: "Higher is smaller and slower.",
-    interaction: "gzip takes 1 to 9, zstd takes 1 to 19; with COMPRESSION=none it must not be set.",
+    interaction: "gzip takes 1 to 12, zstd takes 1 to 19; with COMPRESSION=none it must not be set.",
 };
 
 /// See [`OptionSpec::effect`].

@@ -5,7 +5,7 @@ use tokio::time::timeout;
 
 use crate::{
     format::{BLOCK_STORED_MAX_BYTES, SnapName},
-    pipeline::Target,
+    pipeline::plane::Target,
     store::{StoreError, UPLOAD_PARTS_MAX, Upload, part_size_bytes},
 };
 

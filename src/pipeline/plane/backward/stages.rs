@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     format::{BLOCK_MAX_BYTES, BlockDecoder, Codec, FormatError, Manifest, check_stored},
-    pipeline::{DataPlane, Folder, Reservation, ahead::Ahead},
+    pipeline::plane::{DataPlane, Folder, Reservation, ahead::Ahead},
 };
 
 /// Windows that are read at a time.
