@@ -22,7 +22,7 @@ pub(super) use self::{
     stages::{Depth, Job, run},
     windows::{At, blocks_of},
 };
-use super::{CHUNK_MAX_BYTES, DataPlane, Folder, RawChunk};
+use super::{CHUNK_MAX_BYTES, DataPlane, Folder, RawChunk, buffers::Buffers};
 use crate::{
     error::Kind,
     format::{FormatError, Manifest, PartHasher},
@@ -154,6 +154,7 @@ pub async fn read_blocks(
         manifest,
         parts,
         depth: Depth::Decode,
+        buffers: Buffers::default(),
     };
     let mut sink = Sink::new(manifest, Some(deliver));
     tokio::select! {
