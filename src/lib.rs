@@ -1,5 +1,6 @@
 //! Raft-safe snapshots, log truncation and re-seeding, as a sidecar. Start with docs/ARCHITECTURE.md.
 
+pub mod app;
 pub mod board;
 pub mod broker;
 pub mod catalog;
@@ -9,9 +10,12 @@ pub mod config;
 pub mod control;
 pub mod error;
 pub mod format;
+pub mod pipeline;
 pub mod policy;
 pub mod proto;
 pub mod raft;
 pub mod retry;
+pub mod scheduler;
+pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -77,7 +77,7 @@ pub(super) fn export_message(
             let digests = trailer
                 .digests
                 .into_iter()
-                .map(|digest| sent_digest(call, digest));
+                .map(|digest| sent_digest(call, &digest));
             Ok(ExportMessage::Trailer(ExportTrailer {
                 last_included: log_id(trailer.last_included.ok_or(missing("last_included"))?),
                 total_size_bytes: trailer.total_size_bytes,
@@ -113,7 +113,7 @@ fn export_header(
     })
 }
 
-fn sent_digest(call: &'static str, digest: v1::PartDigest) -> Result<SentDigest, BrokerError> {
+fn sent_digest(call: &'static str, digest: &v1::PartDigest) -> Result<SentDigest, BrokerError> {
     let wide: [u8; 16] = digest
         .xxh3_128
         .as_ref()

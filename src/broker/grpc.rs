@@ -43,8 +43,8 @@ impl Default for GrpcOptions {
         Self {
             connect: Duration::from_secs(5),
             call: Duration::from_secs(10),
-            list: Duration::from_secs(60),
-            compact: Duration::from_secs(60),
+            list: Duration::from_mins(1),
+            compact: Duration::from_mins(1),
         }
     }
 }

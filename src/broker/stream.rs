@@ -19,7 +19,7 @@ pub const MAX_CHUNK_BYTES: usize = 1024 * 1024;
 /// Most parts in a snapshot.
 pub const MAX_PARTS: usize = 4096;
 /// An export that moves no byte for this long is given up.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
+const IDLE_LIMIT: Duration = Duration::from_mins(1);
 
 /// The rule that an export broke.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

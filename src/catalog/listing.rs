@@ -73,7 +73,9 @@ impl Catalog {
                 quarantined: names.quarantined.contains(id),
             });
         }
-        folder.snapshots.sort_by(|a, b| b.id.cmp(&a.id));
+        folder
+            .snapshots
+            .sort_by_key(|snapshot| std::cmp::Reverse(snapshot.id));
         folder.stray_proofs = names
             .proofs
             .into_iter()

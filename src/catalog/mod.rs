@@ -14,6 +14,8 @@ mod identity;
 pub mod keys;
 mod listing;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::{

@@ -210,13 +210,13 @@ pub fn decide(facts: &Facts, options: &Options) -> Decision {
     if options.uploader == Uploader::Leader && facts.replica.role != Role::Leader {
         let delay = take_over_delay(facts.replica.rank, options);
         if facts.due_for < delay {
-            let takes_over_in = delay - facts.due_for;
+            let takes_over_in = delay.saturating_sub(facts.due_for);
             return Decision::Leave(trigger, NotMine::LeaderTakesIt { takes_over_in });
         }
     }
     match facts.since_last_start {
         Some(elapsed) if elapsed < options.min_interval => {
-            let wait = options.min_interval - elapsed;
+            let wait = options.min_interval.saturating_sub(elapsed);
             Decision::Leave(trigger, NotMine::TooSoon { wait })
         }
         _ => Decision::Take(trigger),

@@ -20,7 +20,7 @@
 //!
 //! # Cancellation
 //! Every future may be dropped. Dropping an [`Upload`] stops it but leaves its parts to the bucket's lifecycle
-//! rule (AbortIncompleteMultipartUpload); [`Upload::abort`] removes them.
+//! rule (`AbortIncompleteMultipartUpload`); [`Upload::abort`] removes them.
 
 mod call;
 mod error;
@@ -73,9 +73,9 @@ impl Default for StoreOptions {
         Self {
             connect_timeout: Duration::from_secs(5),
             metadata_timeout: Duration::from_secs(30),
-            body_timeout: Duration::from_secs(120),
-            long_timeout: Duration::from_secs(300),
-            no_progress_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_mins(2),
+            long_timeout: Duration::from_mins(5),
+            no_progress_timeout: Duration::from_mins(1),
             max_retries: 4,
             upload_concurrency: 3,
             part_min_bytes: 8 << 20,

@@ -44,8 +44,8 @@ impl UploadProgress {
 /// One object being written. Nothing is visible under its key before [`Upload::finish`] succeeds.
 ///
 /// Holds at most `upload_concurrency + 1` parts in memory: [`Upload::write`] waits while that many are in flight,
-/// and fails when none of them is acknowledged for `no_progress_timeout`. After an error only
-/// [`Upload::abort`] is of use.
+/// and fails when none of them is acknowledged for `no_progress_timeout`. After an error, or when a future of its
+/// methods was dropped, only [`Upload::abort`] is of use.
 #[derive(Debug)]
 pub struct Upload {
     store: Store,
@@ -119,19 +119,9 @@ impl Upload {
         Ok(())
     }
 
-    /// Sends the rest, makes the object visible, and tells its size. Aborts itself when anything fails.
-    pub async fn finish(mut self) -> Result<u64, StoreError> {
-        match self.try_finish().await {
-            Ok(()) => Ok(self.written_bytes),
-            Err(error) => {
-                // The first error is the one to tell; what an unfinished abort leaves is the lifecycle rule's.
-                let _ = self.abort().await;
-                Err(error)
-            }
-        }
-    }
-
-    async fn try_finish(&mut self) -> Result<(), StoreError> {
+    /// Sends the rest, makes the object visible, and tells its size. After an error, or when this future is
+    /// dropped, call [`Upload::abort`].
+    pub async fn finish(&mut self) -> Result<u64, StoreError> {
         if self.multipart.is_none() {
             let payload = self.take_payload();
             let mode = PutMode::Overwrite;
@@ -139,17 +129,19 @@ impl Upload {
                 .put_with(Method::Put, &self.key, payload, mode)
                 .await?;
             self.progress.add(self.written_bytes);
-            return Ok(());
+            return Ok(self.written_bytes);
         }
         if self.filled_bytes > 0 {
             self.start_part().await?;
         }
         self.wait_for_room(1).await?;
-        self.complete().await
+        self.complete().await?;
+        Ok(self.written_bytes)
     }
 
-    /// Gives the upload up and removes what was sent. No object appears under its key.
-    pub async fn abort(mut self) -> Result<(), StoreError> {
+    /// Gives the upload up and removes what was sent. No object appears under its key; one that [`Upload::finish`]
+    /// had made visible stays.
+    pub async fn abort(&mut self) -> Result<(), StoreError> {
         self.in_flight.shutdown().await;
         let Some(multipart) = &mut self.multipart else {
             return Ok(());
@@ -257,18 +249,17 @@ impl Upload {
     }
 
     async fn multipart(&mut self) -> Result<&mut Box<dyn MultipartUpload>, StoreError> {
-        let multipart = match self.multipart.take() {
-            Some(multipart) => multipart,
-            None => {
-                let deadline = self.store.options.metadata_timeout;
-                let options = PutMultipartOptions::default();
-                let path = self.key.path();
-                let work = async { Ok(self.store.inner.put_multipart_opts(&path, options).await?) };
-                let key = self.key.as_str();
-                self.store
-                    .call(Method::UploadCreate, key, deadline, work)
-                    .await?
-            }
+        let multipart = if let Some(multipart) = self.multipart.take() {
+            multipart
+        } else {
+            let deadline = self.store.options.metadata_timeout;
+            let options = PutMultipartOptions::default();
+            let path = self.key.path();
+            let work = async { Ok(self.store.inner.put_multipart_opts(&path, options).await?) };
+            let key = self.key.as_str();
+            self.store
+                .call(Method::UploadCreate, key, deadline, work)
+                .await?
         };
         Ok(self.multipart.insert(multipart))
     }
