@@ -189,13 +189,18 @@ async fn a_store_of_another_cluster_is_refused_and_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_with_truncated_logs_never_claims_an_empty_store() {
-    let (broker, dir, daemon) = start(&[]).await;
+    let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
     {
         let mut script = broker.script();
         script.any_log_compacted = true;
         script.first_log_index = 500;
     }
     broker.grow(1000);
+    let daemon = Daemon::start(&Setup {
+        broker: broker.address,
+        dir: dir.path(),
+        env: &[],
+    });
     daemon.wait("the problem to be told", |daemon| {
         daemon.status()["daemon"]["identity_problem"].as_str().unwrap().contains("check bucket and prefix")
     });

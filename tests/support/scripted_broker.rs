@@ -53,6 +53,8 @@ pub struct Script {
     pub incarnation: u64,
     pub boot_id: String,
     pub any_log_compacted: bool,
+    /// The broker restarts each time it has listed its replicas.
+    pub restart_after_list: bool,
     pub topic_id: String,
     pub role: v1::ReplicaRole,
     pub term: u64,
@@ -102,6 +104,7 @@ impl ScriptedBroker {
             incarnation: 1,
             boot_id: "boot-1".to_owned(),
             any_log_compacted: false,
+            restart_after_list: false,
             topic_id: "topic-a".to_owned(),
             role: v1::ReplicaRole::Leader,
             term: 3,
@@ -188,7 +191,7 @@ impl server::SnapshotBrokerService for Service {
         &self,
         _: Request<v1::ListReplicasRequest>,
     ) -> Result<Response<Self::ListReplicasStream>, Status> {
-        let script = self.script.lock().unwrap();
+        let mut script = self.script.lock().unwrap();
         let replica = v1::ReplicaStatus {
             partition: Some(orders()),
             topic_id: script.topic_id.clone(),
@@ -206,6 +209,9 @@ impl server::SnapshotBrokerService for Service {
             hold_reason: String::new(),
             rank: 0,
         };
+        if script.restart_after_list {
+            script.boot_id.push('x');
+        }
         let answer = v1::ListReplicasResponse {
             replica: Some(replica),
         };
