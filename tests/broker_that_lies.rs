@@ -24,10 +24,21 @@ async fn an_honest_export_is_proven_and_the_log_is_cut_to_it() {
     let daemon = Daemon::start(&setup(&broker, &dir));
     broker.grow(100);
     daemon.wait_proven(100);
-    daemon.wait("the log to be cut", |_| broker.script().first_log_index == 91);
+    daemon.wait("the log to be cut", |_| {
+        broker.script().first_log_index == 91
+    });
     let compaction = broker.script().compactions[0].clone();
-    assert_eq!(compaction.through_index, 90, "the snapshot's index less the trailing entries");
-    assert_eq!(compaction.snapshot_last_included, Some(v1::LogId { term: 3, index: 100 }));
+    assert_eq!(
+        compaction.through_index, 90,
+        "the snapshot's index less the trailing entries"
+    );
+    assert_eq!(
+        compaction.snapshot_last_included,
+        Some(v1::LogId {
+            term: 3,
+            index: 100
+        })
+    );
     assert_eq!(compaction.boot_id, "boot-1");
     assert_eq!(stored(dir.path(), ".snap").len(), 1);
     assert_eq!(stored(dir.path(), ".manifest.json").len(), 1);
@@ -56,8 +67,14 @@ async fn every_lie_is_named_and_nothing_comes_of_it() {
         broker.grow(100);
         let daemon = Daemon::start(&setup(&broker, &dir));
         daemon.wait_log(message);
-        assert!(stored(dir.path(), ".manifest.json").is_empty(), "{lie:?} was committed");
-        assert!(broker.script().compactions.is_empty(), "{lie:?} was truncated on");
+        assert!(
+            stored(dir.path(), ".manifest.json").is_empty(),
+            "{lie:?} was committed"
+        );
+        assert!(
+            broker.script().compactions.is_empty(),
+            "{lie:?} was truncated on"
+        );
         // The broker mends its ways: the daemon goes on by itself.
         broker.script().lie = Lie::None;
         daemon.wait_proven(100);
@@ -80,7 +97,9 @@ async fn a_term_mismatch_is_an_alarm_and_nothing_is_truncated() {
     broker.grow(100);
     let daemon = Daemon::start(&setup(&broker, &dir));
     daemon.wait_log("term_mismatch");
-    daemon.wait("the alarm", |daemon| daemon.metric("chronik_snapshot_divergence_total") >= 1.0);
+    daemon.wait("the alarm", |daemon| {
+        daemon.metric("chronik_snapshot_divergence_total") >= 1.0
+    });
     assert_eq!(broker.script().first_log_index, 1);
 }
 
@@ -101,8 +120,15 @@ async fn a_broker_that_comes_late_or_goes_away_is_waited_for() {
     daemon.wait_proven(100);
     assert_eq!(daemon.metric("chronik_snapshot_broker_connected") as u64, 1);
     drop(broker);
-    daemon.wait("the loss to be seen", |daemon| daemon.status()["daemon"]["broker_connected"] == false);
-    assert!(daemon.get("/readyz").unwrap().contains("the broker does not answer"));
+    daemon.wait("the loss to be seen", |daemon| {
+        daemon.status()["daemon"]["broker_connected"] == false
+    });
+    assert!(
+        daemon
+            .get("/readyz")
+            .unwrap()
+            .contains("the broker does not answer")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +149,9 @@ async fn a_restarted_broker_is_never_truncated_on_what_its_predecessor_said() {
     daemon.wait_log("boot_id_mismatch");
     assert_eq!(broker.script().first_log_index, 1);
     broker.script().restart_after_list = false;
-    daemon.wait("the cut once the broker is stable", |_| broker.script().first_log_index == 91);
+    daemon.wait("the cut once the broker is stable", |_| {
+        broker.script().first_log_index == 91
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,11 +168,16 @@ async fn sigterm_in_mid_upload_ends_cleanly_and_the_next_start_goes_on() {
         env: &env,
         ..setup(&broker, &dir)
     });
-    daemon.wait("an upload", |daemon| daemon.partition()["activity"] == "uploading");
+    daemon.wait("an upload", |daemon| {
+        daemon.partition()["activity"] == "uploading"
+    });
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(), Some(0), "{}", daemon.log());
     assert!(stored(dir.path(), ".manifest.json").is_empty());
-    assert!(stored(dir.path(), ".snap").is_empty(), "the upload was aborted");
+    assert!(
+        stored(dir.path(), ".snap").is_empty(),
+        "the upload was aborted"
+    );
     broker.script().slow_ms = 0;
     let next = Daemon::start(&setup(&broker, &dir));
     next.wait_proven(100);
@@ -160,10 +193,17 @@ async fn sigterm_lets_a_short_upload_finish() {
     }
     broker.grow(100);
     let mut daemon = Daemon::start(&setup(&broker, &dir));
-    daemon.wait("an upload", |daemon| daemon.partition()["activity"] == "uploading");
+    daemon.wait("an upload", |daemon| {
+        daemon.partition()["activity"] == "uploading"
+    });
     daemon.signal("TERM");
     assert_eq!(daemon.exit_code(), Some(0));
-    assert_eq!(stored(dir.path(), ".verified.json").len(), 1, "{}", daemon.log());
+    assert_eq!(
+        stored(dir.path(), ".verified.json").len(),
+        1,
+        "{}",
+        daemon.log()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,7 +216,9 @@ async fn kill_9_in_mid_upload_leaves_nothing_that_counts() {
     }
     broker.grow(100);
     let mut daemon = Daemon::start(&setup(&broker, &dir));
-    daemon.wait("an upload", |daemon| daemon.partition()["activity"] == "uploading");
+    daemon.wait("an upload", |daemon| {
+        daemon.partition()["activity"] == "uploading"
+    });
     std::thread::sleep(Duration::from_millis(500));
     daemon.signal("KILL");
     assert_eq!(daemon.exit_code(), None);

@@ -41,18 +41,32 @@ fn flip_last_byte(path: &Path) {
 }
 
 fn reason(status: &tonic::Status) -> String {
-    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+    status
+        .get_error_details()
+        .error_info()
+        .map(|info| info.reason.clone())
+        .unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_replica_gets_the_newest_state_byte_for_byte_in_every_compression() {
     for compression in ["gzip", "zstd", "none"] {
-        let (broker, _dir, daemon) = two_snapshots(&[("CHRONIK_SNAPSHOT_COMPRESSION", compression)]).await;
+        let (broker, _dir, daemon) =
+            two_snapshots(&[("CHRONIK_SNAPSHOT_COMPRESSION", compression)]).await;
         let seeded = seed(daemon.listen, lost(0)).await.unwrap();
         assert_eq!(seeded.result(), v1::BootstrapResult::Installed);
-        assert!(seeded.bytes == broker.script().state, "{compression}: the bytes differ");
+        assert!(
+            seeded.bytes == broker.script().state,
+            "{compression}: the bytes differ"
+        );
         let header = seeded.header.unwrap();
-        assert_eq!(header.last_included, Some(v1::LogId { term: 3, index: 200 }));
+        assert_eq!(
+            header.last_included,
+            Some(v1::LogId {
+                term: 3,
+                index: 200
+            })
+        );
         assert_eq!(header.conf_state.unwrap().voters, vec![1, 2, 3]);
     }
 }
@@ -119,7 +133,11 @@ async fn a_truncated_file_and_an_unknown_manifest_version_are_a_loss_of_data_and
     fs::write(&snaps[0], &bytes[..bytes.len() - 1]).unwrap();
     let manifests = stored(dir.path(), ".manifest.json");
     let manifest = fs::read_to_string(&manifests[1]).unwrap();
-    fs::write(&manifests[1], manifest.replace("\"format_version\":1", "\"format_version\":9")).unwrap();
+    fs::write(
+        &manifests[1],
+        manifest.replace("\"format_version\":1", "\"format_version\":9"),
+    )
+    .unwrap();
     drop(daemon);
     let fresh = ScriptedBroker::start().await;
     fresh.script().any_log_compacted = true;
@@ -159,7 +177,11 @@ async fn a_store_that_cannot_be_reached_is_unavailable_and_never_no_snapshot() {
     intact.local_state = v1::LocalState::Intact.into();
     let seeded = seed(daemon.listen, intact).await.unwrap();
     assert_eq!(seeded.result(), v1::BootstrapResult::UseLocal);
-    assert_eq!(broker.script().exports, 0, "nothing is exported while the store is away");
+    assert_eq!(
+        broker.script().exports,
+        0,
+        "nothing is exported while the store is away"
+    );
     assert!(!daemon.log().contains("planted-secret"));
 }
 
@@ -177,13 +199,23 @@ async fn a_store_of_another_cluster_is_refused_and_left_alone() {
         env: &[],
     });
     daemon.wait("the problem to be told", |daemon| {
-        daemon.status()["daemon"]["identity_problem"].as_str().unwrap().contains("test-cluster")
+        daemon.status()["daemon"]["identity_problem"]
+            .as_str()
+            .unwrap()
+            .contains("test-cluster")
     });
     let mut begin = lost(0);
     begin.lineage.as_mut().unwrap().cluster_id = "other-cluster".to_owned();
     let status = seed(daemon.listen, begin).await.unwrap_err();
-    assert_eq!((status.code(), reason(&status).as_str()), (Code::FailedPrecondition, "STORE_IDENTITY"));
-    assert_eq!(stored(dir.path(), "").len(), before, "nothing was written or deleted");
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::FailedPrecondition, "STORE_IDENTITY")
+    );
+    assert_eq!(
+        stored(dir.path(), "").len(),
+        before,
+        "nothing was written or deleted"
+    );
     assert!(other.script().compactions.is_empty());
 }
 
@@ -202,7 +234,10 @@ async fn a_cluster_with_truncated_logs_never_claims_an_empty_store() {
         env: &[],
     });
     daemon.wait("the problem to be told", |daemon| {
-        daemon.status()["daemon"]["identity_problem"].as_str().unwrap().contains("check bucket and prefix")
+        daemon.status()["daemon"]["identity_problem"]
+            .as_str()
+            .unwrap()
+            .contains("check bucket and prefix")
     });
     let status = seed(daemon.listen, lost(499)).await.unwrap_err();
     assert_eq!(reason(&status), "STORE_IDENTITY");
@@ -216,7 +251,9 @@ async fn malformed_requests_name_the_field() {
         ("local_state", |begin| begin.local_state = 0),
         ("partition", |begin| begin.partition = None),
         ("lineage", |begin| begin.lineage = None),
-        ("accepted_state_codecs", |begin| begin.accepted_state_codecs.clear()),
+        ("accepted_state_codecs", |begin| {
+            begin.accepted_state_codecs.clear()
+        }),
     ];
     for (field, spoil) in cases {
         let mut begin = lost(0);

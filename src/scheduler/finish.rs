@@ -68,6 +68,9 @@ impl Scheduler {
                 log_failure(error, memory.failures, wait);
             }
         }
+        let blocked = report.error.as_ref().is_some_and(is_blocked);
+        memory.deletion_blocked =
+            blocked || (memory.deletion_blocked && report.retention.is_none());
         let failures = memory.failures;
         self.board.partition(&partition, |status| {
             status.consecutive_failures = failures;
@@ -76,12 +79,11 @@ impl Scheduler {
                 .as_ref()
                 .map(|error| chain(error))
                 .unwrap_or_default();
-            let blocked = report.error.as_ref().is_some_and(is_blocked);
-            status.deletion_blocked = if blocked {
-                problem.clone()
-            } else {
-                String::new()
-            };
+            if blocked {
+                status.deletion_blocked.clone_from(&problem);
+            } else if report.retention.is_some() {
+                status.deletion_blocked.clear();
+            }
             status.last_error = problem;
         });
         // What the visit changed may make the partition need another one, or none.

@@ -37,12 +37,19 @@ impl Daemon {
     pub fn start(setup: &Setup<'_>) -> Self {
         let (listen, http) = (free_address(), free_address());
         let log = setup.dir.join("daemon.log");
-        let file = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_chronik-snapshotd"));
         command
             .arg("run")
             .env_clear()
-            .env("CHRONIK_SNAPSHOT_BROKER_ENDPOINT", format!("http://{}", setup.broker))
+            .env(
+                "CHRONIK_SNAPSHOT_BROKER_ENDPOINT",
+                format!("http://{}", setup.broker),
+            )
             .env("CHRONIK_SNAPSHOT_LISTEN", listen.to_string())
             .env("CHRONIK_SNAPSHOT_METRICS_LISTEN", http.to_string())
             .env("CHRONIK_SNAPSHOT_CHECK_INTERVAL_SECS", "1")
@@ -63,7 +70,9 @@ impl Daemon {
             http,
             log,
         };
-        daemon.wait("the daemon to listen", |daemon| daemon.get("/healthz").is_some());
+        daemon.wait("the daemon to listen", |daemon| {
+            daemon.get("/healthz").is_some()
+        });
         daemon
     }
 
@@ -75,8 +84,14 @@ impl Daemon {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// `/status` is beside the gRPC services, the rest on the address for scrapers.
     pub fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect_timeout(&self.http, Duration::from_secs(1)).ok()?;
+        let address = if path.starts_with("/status") {
+            self.listen
+        } else {
+            self.http
+        };
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
         let mut answer = String::new();
@@ -97,14 +112,22 @@ impl Daemon {
 
     pub fn metric(&self, series: &str) -> f64 {
         let page = self.get("/metrics").expect("/metrics answers");
-        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("{series} is not on the page")).parse().unwrap()
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{series} is not on the page"))
+            .parse()
+            .unwrap()
     }
 
     pub fn wait(&self, what: &str, until: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !until(self) {
-            assert!(Instant::now() < deadline, "waited in vain for {what}; the log:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "waited in vain for {what}; the log:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -118,11 +141,16 @@ impl Daemon {
 
     /// Waits until `text` is in the log.
     pub fn wait_log(&self, text: &str) {
-        self.wait(&format!("{text:?} in the log"), |daemon| daemon.log().contains(text));
+        self.wait(&format!("{text:?} in the log"), |daemon| {
+            daemon.log().contains(text)
+        });
     }
 
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.pid().to_string())
+            .status();
         assert!(status.unwrap().success());
     }
 
@@ -133,7 +161,11 @@ impl Daemon {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(Instant::now() < deadline, "the daemon does not end; the log:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "the daemon does not end; the log:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -9,7 +9,9 @@ use std::{
 use bytes::Bytes;
 use chronik_snapshotd::{
     format::PartHasher,
-    proto::v1::{self, export_snapshot_response::Message, snapshot_broker_service_server as server},
+    proto::v1::{
+        self, export_snapshot_response::Message, snapshot_broker_service_server as server,
+    },
 };
 use futures::{Stream, StreamExt as _, stream};
 use tokio::net::TcpListener;
@@ -83,7 +85,9 @@ pub fn sample_state(len_bytes: usize) -> Bytes {
     let mut state = Vec::with_capacity(len_bytes + 64);
     let mut n = 0_u64;
     while state.len() < len_bytes {
-        n = n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        n = n
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         state.extend_from_slice(format!("{{\"order\":{n},\"state\":\"paid\"}}\n").as_bytes());
     }
     state.truncate(len_bytes);
@@ -157,7 +161,11 @@ fn orders() -> v1::TopicPartition {
 
 fn refuse(code: Code, reason: v1::ErrorReason) -> Status {
     let name = reason.as_str_name().trim_start_matches("ERROR_REASON_");
-    let info = ErrorDetails::with_error_info(name, "chronik.snapshot.v1", std::collections::HashMap::new());
+    let info = ErrorDetails::with_error_info(
+        name,
+        "chronik.snapshot.v1",
+        std::collections::HashMap::new(),
+    );
     Status::with_error_details(code, "scripted refusal", info)
 }
 
@@ -225,7 +233,10 @@ impl server::SnapshotBrokerService for Service {
         let mut script = self.script.lock().unwrap();
         script.exports += 1;
         if request.into_inner().newer_than_index >= script.applied_index {
-            return Err(refuse(Code::FailedPrecondition, v1::ErrorReason::NothingNewer));
+            return Err(refuse(
+                Code::FailedPrecondition,
+                v1::ErrorReason::NothingNewer,
+            ));
         }
         let pause = std::time::Duration::from_millis(script.slow_ms);
         let messages = stream::iter(export(&script)).then(move |message| async move {
@@ -271,9 +282,11 @@ fn conf_state() -> v1::ConfState {
 }
 
 fn export(script: &Script) -> Vec<Result<v1::ExportSnapshotResponse, Status>> {
-    let wrap = |message| Ok(v1::ExportSnapshotResponse {
-        message: Some(message),
-    });
+    let wrap = |message| {
+        Ok(v1::ExportSnapshotResponse {
+            message: Some(message),
+        })
+    };
     let lie = script.lie;
     let real = v1::LogId {
         term: script.term,
@@ -291,7 +304,11 @@ fn export(script: &Script) -> Vec<Result<v1::ExportSnapshotResponse, Status>> {
         Lie::LongPart => size_bytes - 1,
         _ => size_bytes,
     };
-    let topic_id = if lie == Lie::OtherLineage { "topic-b".to_owned() } else { script.topic_id.clone() };
+    let topic_id = if lie == Lie::OtherLineage {
+        "topic-b".to_owned()
+    } else {
+        script.topic_id.clone()
+    };
     let header = v1::SnapshotHeader {
         lineage: Some(v1::Lineage {
             cluster_id: script.cluster_id.clone(),
@@ -300,7 +317,11 @@ fn export(script: &Script) -> Vec<Result<v1::ExportSnapshotResponse, Status>> {
         }),
         partition: Some(orders()),
         last_included: Some(claimed),
-        conf_state: Some(if lie == Lie::NoVoters { v1::ConfState::default() } else { conf_state() }),
+        conf_state: Some(if lie == Lie::NoVoters {
+            v1::ConfState::default()
+        } else {
+            conf_state()
+        }),
         state_codec: "raw/1".to_owned(),
         parts: vec![v1::PartDescriptor {
             part_id: "state".to_owned(),

@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use chronik_snapshotd::proto::v1::{
-    self, bootstrap_request, bootstrap_response, snapshot_bootstrap_service_client::SnapshotBootstrapServiceClient,
+    self, bootstrap_request, bootstrap_response,
+    snapshot_bootstrap_service_client::SnapshotBootstrapServiceClient,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -22,7 +23,10 @@ pub struct Seeded {
 
 impl Seeded {
     pub fn result(&self) -> v1::BootstrapResult {
-        self.outcome.as_ref().map_or(v1::BootstrapResult::Unspecified, v1::BootstrapOutcome::result)
+        self.outcome.as_ref().map_or(
+            v1::BootstrapResult::Unspecified,
+            v1::BootstrapOutcome::result,
+        )
     }
 }
 
@@ -54,8 +58,14 @@ pub async fn seed(sidecar: SocketAddr, begin: v1::BootstrapBegin) -> Result<Seed
     let request = |message| v1::BootstrapRequest {
         message: Some(message),
     };
-    answers.send(request(bootstrap_request::Message::Begin(begin))).await.unwrap();
-    let mut incoming = client.bootstrap(ReceiverStream::new(outgoing)).await?.into_inner();
+    answers
+        .send(request(bootstrap_request::Message::Begin(begin)))
+        .await
+        .unwrap();
+    let mut incoming = client
+        .bootstrap(ReceiverStream::new(outgoing))
+        .await?
+        .into_inner();
     let mut seeded = Seeded::default();
     let mut snapshot_id = String::new();
     loop {
@@ -70,13 +80,18 @@ pub async fn seed(sidecar: SocketAddr, begin: v1::BootstrapBegin) -> Result<Seed
                 seeded.header = snapshot.header;
                 snapshot_id = snapshot.snapshot_id;
             }
-            bootstrap_response::Message::Chunk(chunk) => seeded.bytes.extend_from_slice(&chunk.data),
+            bootstrap_response::Message::Chunk(chunk) => {
+                seeded.bytes.extend_from_slice(&chunk.data)
+            }
             bootstrap_response::Message::Trailer(trailer) => {
                 let installed = v1::BootstrapInstalled {
                     snapshot_id: snapshot_id.clone(),
                     last_included: trailer.last_included,
                 };
-                answers.send(request(bootstrap_request::Message::Installed(installed))).await.unwrap();
+                answers
+                    .send(request(bootstrap_request::Message::Installed(installed)))
+                    .await
+                    .unwrap();
             }
             bootstrap_response::Message::Abandon(_) => seeded.abandoned += 1,
             bootstrap_response::Message::Outcome(outcome) => seeded.outcome = Some(outcome),
