@@ -145,7 +145,8 @@ pub trait Node: Send + Sync + 'static {
 
     /// Creates a topic through the `__meta` leader (forwarded if it is another broker) and returns once this
     /// broker has applied it.
-    async fn create_topic(&self, topic: NewTopic, timeout: Duration) -> Result<TopicView, ApiError>;
+    async fn create_topic(&self, topic: NewTopic, timeout: Duration)
+    -> Result<TopicView, ApiError>;
 
     /// Deletes a topic in the same way.
     async fn delete_topic(&self, name: &str, timeout: Duration) -> Result<(), ApiError>;
