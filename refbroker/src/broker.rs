@@ -333,12 +333,13 @@ impl Assembly {
             address: address.to_string(),
             source,
         })?;
-        let service = PeerServiceServer::new(PeerServer::new(state))
+        let service = PeerServiceServer::new(PeerServer::new(state, self.stop.clone()))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let incoming = TcpListenerStream::new(listener);
         let serving = server::builder()
             .add_service(service)
-            .serve_with_incoming(TcpListenerStream::new(listener));
+            .serve_with_incoming_shutdown(incoming, self.stop.clone().cancelled_owned());
         self.spawn_server(async move { serving.await.map_err(ServerError::from) });
         Ok(())
     }
@@ -348,7 +349,8 @@ impl Assembly {
         serving: impl Future<Output = Result<(), ServerError>> + Send + 'static,
     ) {
         let failed = self.failed.clone();
-        self.spawn(async move {
+        // Ends by itself when stopped: connections are told, calls see the same token.
+        self.tracker.spawn(async move {
             if let Err(error) = serving.await {
                 error!(error = %report(&error), "a listener failed");
                 failed.cancel();

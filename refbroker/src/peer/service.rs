@@ -9,6 +9,7 @@ use std::{
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -57,14 +58,16 @@ pub struct PeerState {
 /// The service.
 pub struct PeerServer {
     state: Arc<PeerState>,
+    stop: CancellationToken,
     receives: Semaphore,
 }
 
 impl PeerServer {
-    /// Around the state.
-    pub fn new(state: Arc<PeerState>) -> Self {
+    /// Around the state. `stop` ends open streams.
+    pub fn new(state: Arc<PeerState>, stop: CancellationToken) -> Self {
         Self {
             state,
+            stop,
             receives: Semaphore::new(MAX_RECEIVES),
         }
     }
@@ -102,6 +105,33 @@ impl PeerServer {
             .filter(|member| member.broker_id == asker)
             .map(|member| member.replica_uuid)
             .next()
+    }
+
+    async fn messages(
+        &self,
+        mut stream: Streaming<RaftBatch>,
+    ) -> Result<Response<RaftSummary>, Status> {
+        let mut from_broker = None;
+        while let Some(batch) = stream.message().await? {
+            let from_broker = match from_broker {
+                Some(known) => known,
+                None => *from_broker.insert(self.check(batch.identity.as_ref())?),
+            };
+            let driver = self.driver()?;
+            for envelope in batch.messages {
+                let message = Message::parse_from_carllerche_bytes(&envelope.message)
+                    .map_err(|_| Status::invalid_argument("message does not decode"))?;
+                let input = Input::Raft {
+                    from_broker,
+                    group_id: envelope.group_id,
+                    message: Box::new(message),
+                };
+                if !driver.send(input).await {
+                    return Err(Status::unavailable("this broker is stopping"));
+                }
+            }
+        }
+        Ok(Response::new(RaftSummary {}))
     }
 
     async fn receive(
@@ -228,28 +258,10 @@ impl PeerService for PeerServer {
         &self,
         request: Request<Streaming<RaftBatch>>,
     ) -> Result<Response<RaftSummary>, Status> {
-        let mut stream = request.into_inner();
-        let mut from_broker = None;
-        while let Some(batch) = stream.message().await? {
-            let from_broker = match from_broker {
-                Some(known) => known,
-                None => *from_broker.insert(self.check(batch.identity.as_ref())?),
-            };
-            let driver = self.driver()?;
-            for envelope in batch.messages {
-                let message = Message::parse_from_carllerche_bytes(&envelope.message)
-                    .map_err(|_| Status::invalid_argument("message does not decode"))?;
-                let input = Input::Raft {
-                    from_broker,
-                    group_id: envelope.group_id,
-                    message: Box::new(message),
-                };
-                if !driver.send(input).await {
-                    return Err(Status::unavailable("this broker is stopping"));
-                }
-            }
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Status::unavailable("this broker is stopping")),
+            outcome = self.messages(request.into_inner()) => outcome,
         }
-        Ok(Response::new(RaftSummary {}))
     }
 
     async fn send_snapshot(
@@ -264,7 +276,10 @@ impl PeerService for PeerServer {
         let Some(snapshot_transfer::Message::Begin(begin)) = next(&mut stream).await? else {
             return Err(Status::invalid_argument("begin expected"));
         };
-        let accepted = self.receive(begin, stream).await?;
+        let accepted = tokio::select! {
+            () = self.stop.cancelled() => Err(Status::unavailable("this broker is stopping")),
+            accepted = self.receive(begin, stream) => accepted,
+        }?;
         Ok(Response::new(SnapshotTransferResult { accepted }))
     }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses another part of it")]
 
+pub mod sidecar;
+
 use std::{
     collections::BTreeMap,
     net::{SocketAddr, TcpListener},
