@@ -20,6 +20,7 @@ use crate::{
     driver::{
         DriverError, INPUT_QUEUE, TICK, disk_thread,
         input::{DriverHandle, Input, NewReplica},
+        proposals::Proposals,
         run::{Driver, DriverParts},
         shared::Shared,
     },
@@ -210,18 +211,18 @@ impl Assembly {
             groups_dir: groups_dir.clone(),
         });
         self.serve_peers(peer_state.clone()).await?;
-        let identity = match disk.identity {
-            Some(identity) => identity,
-            None => {
-                let found = join::find_cluster(&self.args, &self.clients, &me).await?;
-                identity::store(&self.args.data_dir, &found)?;
-                found
-            }
+        let identity = if let Some(identity) = disk.identity {
+            identity
+        } else {
+            let found = join::find_cluster(&self.args, &self.clients, &me).await?;
+            identity::store(&self.args.data_dir, &found)?;
+            found
         };
         let _ = peer_state.identity.set(identity.clone());
 
         let (inputs, input_queue) = mpsc::channel(INPUT_QUEUE);
-        let driver = DriverHandle::new(inputs);
+        let proposals = Arc::<Proposals>::default();
+        let driver = DriverHandle::new(inputs, proposals.clone());
         let node = Arc::new(BrokerNode::new(
             me.clone(),
             (identity.cluster_id.clone(), identity.incarnation),
@@ -257,6 +258,7 @@ impl Assembly {
             hold_entries: self.args.hold_entries,
             log: disk.log.clone(),
             inputs: input_queue,
+            proposals,
             shared: self.shared.clone(),
             outbound: Arc::new(links),
             disk: disk_tasks,

@@ -18,14 +18,15 @@ fn voters(cluster: &Cluster, topic: &str) -> Vec<u64> {
         voters.sort_unstable();
         if settled { voters } else { Vec::new() }
     });
-    led.last().unwrap_or_default()
+    led.max().unwrap_or_default()
 }
 
 fn peer_of(cluster: &Cluster, id: i32, topic: &str) -> u64 {
-    let (_, any) = cluster.running.iter().next().unwrap();
-    let meta = any.node().shared().meta();
-    let (_, group) = meta.group(topic, 0).unwrap();
-    group.replica_on(id).unwrap().peer_id
+    let mut brokers = cluster.running.values();
+    let meta = brokers.next().map(|broker| broker.node().shared().meta());
+    let group = meta.and_then(|meta| meta.group(topic, 0));
+    let replica = group.and_then(|(_, group)| group.replica_on(id).cloned());
+    replica.map_or(0, |replica| replica.peer_id)
 }
 
 async fn until_voter(cluster: &Cluster, id: i32, topic: &str, old_peer: u64) {
@@ -144,11 +145,11 @@ async fn a_wiped_broker_is_seeded_by_the_sidecar_which_skips_what_is_damaged() {
     until_voter(&cluster, 3, "t", old).await;
     until_equal(&cluster, "t").await;
     assert_same_records(&cluster, "t").await;
-    let seed = good.header.last_included.unwrap().index;
+    let seed_index = good.header.last_included.unwrap().index;
     let status = cluster.status(3, "t").unwrap();
     assert_eq!(
         status.first_log_index,
-        seed + 1,
+        seed_index + 1,
         "the log goes on from the seed"
     );
     let seen = sidecar.seen.lock().unwrap().clone();

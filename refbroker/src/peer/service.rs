@@ -37,7 +37,7 @@ use crate::{
 /// Snapshots taken in at one time.
 const MAX_RECEIVES: usize = 4;
 /// A sender that is silent for so long is given up.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// Time for a command of `__meta`.
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -231,15 +231,11 @@ pub async fn propose_here(
     command: bytes::Bytes,
     timeout: Duration,
 ) -> Result<(u64, Outcome), ApiError> {
-    let asked = driver.ask(|reply| Input::Propose {
-        group_id: meta::GROUP_ID,
-        data: command,
-        reply,
-    });
-    match tokio::time::timeout(timeout, asked).await {
-        Ok(Some(Ok(Applied::Meta(index, outcome)))) => Ok((index, outcome)),
-        Ok(Some(Err(error))) => Err(error),
-        Ok(Some(Ok(Applied::Batch(_))) | None) => Err(ApiError::Storage),
+    let answer = driver.propose(meta::GROUP_ID, command)?;
+    match tokio::time::timeout(timeout, answer).await {
+        Ok(Ok(Ok(Applied::Meta(index, outcome)))) => Ok((index, outcome)),
+        Ok(Ok(Err(error))) => Err(error),
+        Ok(Ok(Ok(Applied::Batch(_))) | Err(_)) => Err(ApiError::Storage),
         Err(_) => Err(ApiError::TimedOut),
     }
 }
