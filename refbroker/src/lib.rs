@@ -1,4 +1,18 @@
 //! The reference broker: the smallest honest Kafka-compatible Raft broker.
 
 pub mod api;
+pub mod broker;
+pub mod config;
+pub mod disk;
+pub mod driver;
+pub mod identity;
+pub mod join;
+pub mod meta;
+pub mod node;
+pub mod peer;
 pub mod proto;
+pub mod raftlog;
+pub mod seed;
+pub mod serve;
+pub mod service;
+pub mod state;
