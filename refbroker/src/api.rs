@@ -145,13 +145,17 @@ pub trait Node: Send + Sync + 'static {
 
     /// Creates a topic through the `__meta` leader (forwarded if it is another broker) and returns once this
     /// broker has applied it.
-    async fn create_topic(&self, topic: NewTopic, timeout: Duration) -> Result<TopicView, ApiError>;
+    async fn create_topic(&self, topic: NewTopic, timeout: Duration)
+    -> Result<TopicView, ApiError>;
 
     /// Deletes a topic in the same way.
     async fn delete_topic(&self, name: &str, timeout: Duration) -> Result<(), ApiError>;
 
     /// Replicates one Kafka v2 record batch (magic 2, CRC checked by the front) as one Raft entry and returns
     /// once it is committed and applied here (acks=all).
+    ///
+    /// Appends to one partition take effect in the order in which their futures are FIRST POLLED: the front polls
+    /// each once, in order of arrival and outside of tokio's cooperative budget, then lets them run side by side.
     async fn append(
         &self,
         topic: &str,
