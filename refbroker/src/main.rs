@@ -1,33 +1,36 @@
-//! The reference broker and its client.
+//! `refbroker`: the reference broker's command line.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use refbroker::cli;
+use clap::{Parser, Subcommand};
+use refbroker::{cli, config::ServeArgs, serve};
 
-/// A small Kafka-compatible Raft broker, and a client for it.
-#[derive(Debug, Parser)]
-#[command(version)]
+#[derive(Parser)]
+#[command(
+    version,
+    about = "The smallest honest Kafka-compatible Raft broker, and a client for it"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
 enum Command {
+    /// Run a broker.
+    Serve(ServeArgs),
     Produce(cli::produce::Produce),
     Consume(cli::consume::Consume),
     CreateTopic(cli::create_topic::CreateTopic),
     Status(cli::status::Status),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let outcome = match Command::parse() {
-        Command::Produce(command) => command.run().await,
-        Command::Consume(command) => command.run().await,
-        Command::CreateTopic(command) => command.run().await,
-        Command::Status(command) => command.run().await,
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("refbroker: {error}");
-            ExitCode::FAILURE
-        }
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(args) => serve::main(args),
+        Command::Produce(command) => cli::main(command.run()),
+        Command::Consume(command) => cli::main(command.run()),
+        Command::CreateTopic(command) => cli::main(command.run()),
+        Command::Status(command) => cli::main(command.run()),
     }
 }

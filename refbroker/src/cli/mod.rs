@@ -5,7 +5,7 @@ pub mod create_topic;
 pub mod produce;
 pub mod status;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
 
@@ -26,6 +26,24 @@ pub enum CliError {
     /// None of the given endpoints answered.
     #[error("nobody answered")]
     Silence,
+}
+
+/// Runs a command and says how it went.
+pub fn main(command: impl Future<Output = Result<(), CliError>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("refbroker: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// How to reach the cluster.
