@@ -1,0 +1,372 @@
+//! Builds everything, owns every task, ends them in order. The only place that knows the whole.
+//!
+//! Start: metrics, store, catalog, pipeline; then the listeners; health is set before anything listens; the loop
+//! last. Stop: no new work, health `NOT_SERVING`, the loop lets running visits finish within the grace and aborts the
+//! rest, conversations end, the listeners close. A second signal ends the process at once.
+
+use std::{io, sync::Arc, time::Duration};
+
+use thiserror::Error;
+use tokio::{
+    net::TcpListener,
+    runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::transport::Server;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{
+    board::Board,
+    broker::{Broker, BrokerError, GrpcBroker, GrpcOptions},
+    catalog::{Catalog, Sweeper},
+    clock::{SharedClock, SystemClock, unix_ms},
+    config::{CompressionChoice, CompressionCodec, Config, Endpoint},
+    control,
+    error::Kind,
+    format::{Codec, Compression, FormatError},
+    pipeline::{
+        Pipeline, PipelineOptions,
+        plane::{DataPlane, MemoryBudget, RateLimit, Workers},
+    },
+    proto::{
+        DESCRIPTORS,
+        v1::{
+            snapshot_admin_service_server::SnapshotAdminServiceServer,
+            snapshot_bootstrap_service_server::SnapshotBootstrapServiceServer,
+        },
+    },
+    scheduler::{Scheduler, SchedulerOptions},
+    server::{
+        AdminService, BootstrapOptions, BootstrapService, HttpState, ListenError, Listener, bind,
+        bind_http, router,
+    },
+    store::{Code, Method, Observer, Store, StoreError, StoreOptions},
+    telemetry::{Metrics, MetricsError, StoreCode, StoreMethod},
+};
+
+/// Memory for data in flight, over all snapshots and restores.
+const DATA_BUDGET_BYTES: u64 = 64 << 20;
+/// The receiver announces these: installs flow the other way and are tuned by the broker.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+const MAX_FRAME_BYTES: u32 = 1 << 20;
+/// Streams on one connection: 16 bootstraps and some calls.
+const MAX_STREAMS: u32 = 128;
+/// Largest request: a `BootstrapBegin` with many codecs is far below.
+const MAX_REQUEST_BYTES: usize = 1 << 20;
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Time for listeners to close after everything else has ended.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// Why the daemon could not start or had to end.
+#[derive(Debug, Error)]
+pub enum AppError {
+    /// No runtime, no signal handler.
+    #[error("the process could not be set up: {0}")]
+    Setup(#[from] io::Error),
+    /// Metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Compression level and method do not fit.
+    #[error("COMPRESSION_LEVEL: {0}")]
+    Compression(#[from] FormatError),
+    /// The store's configuration.
+    #[error("the object store could not be set up: {0}")]
+    Store(#[from] StoreError),
+    /// The broker's endpoint.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+    /// An address.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Reflection data.
+    #[error("server reflection could not be set up: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+impl AppError {
+    /// What the caller must do.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Setup(_) | Self::Listen(_) => Kind::Unavailable,
+            Self::Metrics(_) | Self::Reflection(_) => Kind::Internal,
+            Self::Compression(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Broker(error) => error.kind(),
+        }
+    }
+}
+
+/// Runs the daemon until a signal ends it.
+pub fn run(config: Config) -> Result<(), AppError> {
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(config));
+    // Blocking work that was aborted may still run to the end of its block; nobody waits for it.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn serve(config: Config) -> Result<(), AppError> {
+    let mut signals = Signals::new()?;
+    let clock: SharedClock = Arc::new(SystemClock);
+    let metrics = Metrics::new()?;
+    let board = Arc::new(Board::new());
+    board.daemon(|daemon| {
+        env!("CARGO_PKG_VERSION").clone_into(&mut daemon.version);
+        daemon.started_at_unix_ms = unix_ms(clock.wall());
+    });
+    let pipeline = Arc::new(build_pipeline(
+        &config,
+        clock.clone(),
+        metrics.clone(),
+        board.clone(),
+    )?);
+
+    let grpc = bind(&config.listen).await?;
+    let http = bind_http(config.metrics_listen).await?;
+    tracing::info!(
+        listen = %config.listen, metrics = %config.metrics_listen, broker = %config.broker_endpoint,
+        version = env!("CARGO_PKG_VERSION"), "started"
+    );
+    let stop = CancellationToken::new();
+    let close = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status("", ServingStatus::Serving).await;
+    let (control, commands) = control::channel();
+
+    let bootstrap = BootstrapService::new(
+        pipeline.clone(),
+        BootstrapOptions {
+            enabled: config.bootstrap_enabled,
+            max_concurrent: config.max_concurrent_restores.get(),
+        },
+        tasks.clone(),
+        stop.clone(),
+    );
+    let admin = AdminService::new(board.clone(), control, clock);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let routes = Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(
+            SnapshotBootstrapServiceServer::new(bootstrap)
+                .max_decoding_message_size(MAX_REQUEST_BYTES),
+        )
+        .add_service(
+            SnapshotAdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES),
+        );
+    tasks.spawn(serve_grpc(grpc, routes, close.clone()));
+    tasks.spawn(serve_http(
+        http,
+        HttpState { board, metrics },
+        close.clone(),
+    ));
+    let scheduler = Scheduler::new(
+        pipeline.clone(),
+        scheduler_options(&config),
+        commands,
+        stop.clone(),
+    );
+    let mut scheduler = tasks.spawn(scheduler.run());
+
+    tokio::select! {
+        name = signals.next() => tracing::info!(signal = name, "stopping"),
+        ended = &mut scheduler => {
+            // The loop only ends when it is told to: this is a panic in it, and not to be hidden.
+            tracing::error!(?ended, "the loop ended by itself; stopping");
+        }
+    }
+    let shutdown = shut_down(&health, &pipeline, &stop, &close, &tasks, scheduler);
+    tokio::select! {
+        () = shutdown => tracing::info!("stopped"),
+        name = signals.next() => tracing::warn!(signal = name, "second signal: stopping at once"),
+    }
+    Ok(())
+}
+
+async fn shut_down(
+    health: &HealthReporter,
+    pipeline: &Pipeline,
+    stop: &CancellationToken,
+    close: &CancellationToken,
+    tasks: &TaskTracker,
+    scheduler: tokio::task::JoinHandle<()>,
+) {
+    health
+        .set_service_status("", ServingStatus::NotServing)
+        .await;
+    stop.cancel();
+    // Ends within the grace and the time for aborts; a panic was logged where it happened.
+    if !scheduler.is_finished() {
+        let _ = scheduler.await;
+    }
+    pipeline.abort.cancel();
+    close.cancel();
+    tasks.close();
+    if tokio::time::timeout(CLOSE_GRACE, tasks.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            tasks = tasks.len(),
+            "some connections did not close in time"
+        );
+    }
+}
+
+fn build_pipeline(
+    config: &Config,
+    clock: SharedClock,
+    metrics: Metrics,
+    board: Arc<Board>,
+) -> Result<Pipeline, AppError> {
+    let observer = Arc::new(StoreMetrics(metrics.clone()));
+    let store = Store::open(&config.store, StoreOptions::default(), observer)?;
+    let budget = MemoryBudget::new(DATA_BUDGET_BYTES);
+    let workers = Workers::new(config.compression_threads);
+    let upload_rate = RateLimit::new(config.max_upload_bytes_per_sec);
+    Ok(Pipeline {
+        broker: connect(&config.broker_endpoint)?,
+        catalog: Arc::new(Catalog::new(store, &config.store.prefix)),
+        sweeper: Sweeper::new(clock.clone(), config.delete_grace),
+        clock,
+        metrics,
+        board,
+        options: PipelineOptions {
+            policy: config.policy.clone(),
+            verify: config.verify,
+            compression: compression(config.compression)?,
+        },
+        plane: DataPlane::new(budget, workers, upload_rate),
+        abort: CancellationToken::new(),
+    })
+}
+
+fn connect(endpoint: &Endpoint) -> Result<Arc<dyn Broker>, BrokerError> {
+    let options = GrpcOptions::default();
+    Ok(match endpoint {
+        Endpoint::Tcp { .. } => Arc::new(GrpcBroker::tcp(&endpoint.to_string(), options)?),
+        Endpoint::Unix(path) => Arc::new(GrpcBroker::unix(path.clone(), options)?),
+    })
+}
+
+fn compression(choice: CompressionChoice) -> Result<Compression, FormatError> {
+    let codec = match choice.codec {
+        CompressionCodec::None => Codec::None,
+        CompressionCodec::Gzip => Codec::Gzip,
+        CompressionCodec::Zstd => Codec::Zstd,
+    };
+    Compression::new(codec, choice.level)
+}
+
+fn scheduler_options(config: &Config) -> SchedulerOptions {
+    SchedulerOptions {
+        enabled: config.enabled,
+        check_interval: config.check_interval,
+        max_concurrent: config.max_concurrent,
+        topics: config.topics.clone(),
+        shutdown_grace: config.shutdown_grace,
+    }
+}
+
+async fn serve_grpc(
+    listener: Listener,
+    routes: tonic::transport::server::Router,
+    close: CancellationToken,
+) {
+    let closed = close.cancelled_owned();
+    let served = match listener {
+        Listener::Tcp(listener) => {
+            routes
+                .serve_with_incoming_shutdown(TcpListenerStream::new(listener), closed)
+                .await
+        }
+        Listener::Unix(listener) => {
+            routes
+                .serve_with_incoming_shutdown(UnixListenerStream::new(listener), closed)
+                .await
+        }
+    };
+    if let Err(error) = served {
+        tracing::error!(%error, "the gRPC server ended");
+    }
+}
+
+async fn serve_http(listener: TcpListener, state: HttpState, close: CancellationToken) {
+    let served = axum::serve(listener, router(state))
+        .with_graceful_shutdown(close.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the HTTP server ended");
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Counts the store's requests.
+#[derive(Clone)]
+struct StoreMetrics(Metrics);
+
+impl Observer for StoreMetrics {
+    fn request(&self, method: Method, code: Code, elapsed: Duration) {
+        self.0
+            .store_request(method_label(method), code_label(code), elapsed);
+    }
+}
+
+const fn method_label(method: Method) -> StoreMethod {
+    match method {
+        Method::Get | Method::GetRange => StoreMethod::Get,
+        Method::Head => StoreMethod::Head,
+        Method::List => StoreMethod::List,
+        Method::Put | Method::PutNew => StoreMethod::Put,
+        Method::UploadCreate => StoreMethod::CreateMultipart,
+        Method::UploadPart => StoreMethod::PutPart,
+        Method::UploadComplete => StoreMethod::CompleteMultipart,
+        Method::UploadAbort => StoreMethod::AbortMultipart,
+        Method::Delete => StoreMethod::Delete,
+    }
+}
+
+const fn code_label(code: Code) -> StoreCode {
+    match code {
+        Code::Ok => StoreCode::Ok,
+        Code::NotFound => StoreCode::NotFound,
+        Code::Exists => StoreCode::AlreadyExists,
+        Code::Denied => StoreCode::Denied,
+        Code::Timeout | Code::Unavailable => StoreCode::Unavailable,
+        Code::BadLength | Code::Invalid => StoreCode::Invalid,
+    }
+}

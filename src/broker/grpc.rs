@@ -1,0 +1,221 @@
+//! The broker over gRPC. Connects lazily and reconnects by itself; every call has a deadline.
+
+use std::{path::PathBuf, time::Duration};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use hyper_util::rt::TokioIo;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use super::{
+    Broker, BrokerError, BrokerInfo, CompactRequest, Compacted, ExportRequest, ExportStream,
+    Refusal, Replica, convert,
+};
+use crate::{
+    proto::v1::{self, snapshot_broker_service_client::SnapshotBrokerServiceClient},
+    raft::TopicPartition,
+};
+
+/// The protocol version of `proto/chronik/snapshot/v1`.
+const PROTOCOL_VERSION: u32 = 1;
+/// Most replicas one sidecar looks after.
+const MAX_REPLICAS: usize = 1_000_000;
+/// Largest message: 1 MiB of data, or a header of 4096 parts, with room to spare.
+const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+
+/// Deadlines of the calls.
+#[derive(Debug, Clone, Copy)]
+pub struct GrpcOptions {
+    /// For a connection.
+    pub connect: Duration,
+    /// For a call that answers at once, and for the first message of a stream.
+    pub call: Duration,
+    /// For the whole of `ListReplicas`.
+    pub list: Duration,
+    /// For a compaction: the broker flushes its log.
+    pub compact: Duration,
+}
+
+impl Default for GrpcOptions {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            call: Duration::from_secs(10),
+            list: Duration::from_mins(1),
+            compact: Duration::from_mins(1),
+        }
+    }
+}
+
+/// The broker at an endpoint.
+#[derive(Debug, Clone)]
+pub struct GrpcBroker {
+    channel: Channel,
+    options: GrpcOptions,
+}
+
+impl GrpcBroker {
+    /// A client of `http://host:port`. Does not connect yet.
+    pub fn tcp(uri: &str, options: GrpcOptions) -> Result<Self, BrokerError> {
+        let endpoint = tune(uri, options)?;
+        Ok(Self {
+            channel: endpoint.connect_lazy(),
+            options,
+        })
+    }
+
+    /// A client of a Unix socket. Does not connect yet.
+    pub fn unix(path: PathBuf, options: GrpcOptions) -> Result<Self, BrokerError> {
+        // The URI is required and unused: the connector opens the socket.
+        let endpoint = tune("http://broker.local", options)?;
+        let connector = tower::service_fn(move |_: Uri| {
+            let path = path.clone();
+            async move {
+                tokio::net::UnixStream::connect(path)
+                    .await
+                    .map(TokioIo::new)
+            }
+        });
+        Ok(Self {
+            channel: endpoint.connect_with_connector_lazy(connector),
+            options,
+        })
+    }
+
+    fn client(&self) -> SnapshotBrokerServiceClient<Channel> {
+        SnapshotBrokerServiceClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+}
+
+fn tune(uri: &str, options: GrpcOptions) -> Result<Endpoint, BrokerError> {
+    let endpoint =
+        Endpoint::from_shared(uri.to_owned()).map_err(|source| BrokerError::Connect {
+            endpoint: uri.to_owned(),
+            source,
+        })?;
+    Ok(endpoint
+        .connect_timeout(options.connect)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20))
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES))
+}
+
+/// Runs one call under its deadline.
+async fn within<T>(
+    call: &'static str,
+    deadline: Duration,
+    answer: impl Future<Output = Result<T, tonic::Status>>,
+) -> Result<T, BrokerError> {
+    match tokio::time::timeout(deadline, answer).await {
+        Ok(answer) => answer.map_err(|status| convert::status_error(call, status)),
+        Err(_) => Err(BrokerError::Deadline { call, deadline }),
+    }
+}
+
+#[async_trait]
+impl Broker for GrpcBroker {
+    async fn describe(&self) -> Result<BrokerInfo, BrokerError> {
+        const CALL: &str = "DescribeBroker";
+        let mut client = self.client();
+        let request = v1::DescribeBrokerRequest {
+            protocol_min: PROTOCOL_VERSION,
+            protocol_max: PROTOCOL_VERSION,
+        };
+        let answer = within(CALL, self.options.call, client.describe_broker(request))
+            .await?
+            .into_inner();
+        if answer.protocol_min > PROTOCOL_VERSION || answer.protocol_max < PROTOCOL_VERSION {
+            return Err(BrokerError::Refused {
+                call: CALL,
+                refusal: Refusal::UnsupportedProtocol,
+                message: format!(
+                    "the broker speaks protocol {} to {}, this sidecar {PROTOCOL_VERSION}",
+                    answer.protocol_min, answer.protocol_max
+                ),
+            });
+        }
+        convert::broker_info(CALL, answer)
+    }
+
+    async fn list_replicas(
+        &self,
+        only: Option<&TopicPartition>,
+    ) -> Result<Vec<Replica>, BrokerError> {
+        const CALL: &str = "ListReplicas";
+        let mut client = self.client();
+        let request = v1::ListReplicasRequest {
+            only: only.map(convert::wire_partition),
+        };
+        let listing = async {
+            let mut stream = client.list_replicas(request).await?.into_inner();
+            let mut statuses = Vec::new();
+            while let Some(answer) = stream.message().await? {
+                if statuses.len() >= MAX_REPLICAS {
+                    return Ok(None);
+                }
+                statuses.extend(answer.replica);
+            }
+            Ok(Some(statuses))
+        };
+        let statuses = within(CALL, self.options.list, listing)
+            .await?
+            .ok_or(BrokerError::TooManyReplicas { max: MAX_REPLICAS })?;
+        let replicas = statuses
+            .into_iter()
+            .map(|status| convert::replica(CALL, status));
+        let mut replicas = replicas.collect::<Result<Vec<_>, _>>()?;
+        // A broker that does not know the filter lists everything.
+        replicas.retain(|replica| only.is_none_or(|only| *only == replica.partition));
+        Ok(replicas)
+    }
+
+    async fn export(&self, request: &ExportRequest) -> Result<ExportStream, BrokerError> {
+        const CALL: &str = "ExportSnapshot";
+        let mut client = self.client();
+        let request = v1::ExportSnapshotRequest {
+            partition: Some(convert::wire_partition(&request.partition)),
+            expected_lineage: Some(convert::wire_lineage(&request.lineage)),
+            newer_than_index: request.newer_than_index,
+            have_parts: Vec::new(),
+        };
+        let stream = within(CALL, self.options.call, client.export_snapshot(request))
+            .await?
+            .into_inner();
+        Ok(stream
+            .map(|answer| match answer {
+                Ok(answer) => convert::export_message(CALL, answer),
+                Err(status) => Err(convert::status_error(CALL, status)),
+            })
+            .boxed())
+    }
+
+    async fn compact(&self, request: &CompactRequest) -> Result<Compacted, BrokerError> {
+        const CALL: &str = "CompactLog";
+        let mut client = self.client();
+        let request = v1::CompactLogRequest {
+            partition: Some(convert::wire_partition(&request.partition)),
+            lineage: Some(convert::wire_lineage(&request.lineage)),
+            boot_id: request.boot_id.clone(),
+            snapshot_last_included: Some(v1::LogId {
+                term: request.snapshot_last_included.term,
+                index: request.snapshot_last_included.index,
+            }),
+            through_index: request.through_index,
+            snapshot_id: request.snapshot_id.clone(),
+            manifest_digest: request.manifest_digest.clone(),
+        };
+        let answer = within(CALL, self.options.compact, client.compact_log(request))
+            .await?
+            .into_inner();
+        Ok(Compacted {
+            first_log_index: answer.first_log_index,
+            freed_bytes: answer.freed_bytes,
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! A partition's folder as one listing showed it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use uuid::Uuid;
+
+use crate::{
+    format::{Manifest, ManifestDigest, Proof, SnapName, SnapshotId},
+    policy::{Candidate, plan_retention},
+    raft::{Lineage, LogId, TopicPartition},
+};
+
+/// One committed snapshot.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// Its manifest.
+    pub manifest: Arc<Manifest>,
+    /// Digest of the manifest's bytes.
+    pub digest: ManifestDigest,
+    /// When the store says the manifest was written, milliseconds since the Unix epoch; for ages at start only.
+    pub committed_at_unix_ms: i64,
+    /// The proof, if there is one that speaks of exactly this manifest.
+    pub proof: Option<Arc<Proof>>,
+    /// Marked as not verifying.
+    pub quarantined: bool,
+}
+
+impl Snapshot {
+    /// Where it ends.
+    pub fn last_included(&self) -> LogId {
+        self.manifest.last_included
+    }
+
+    /// True when logs may be truncated on it and retention counts it.
+    pub fn is_good(&self) -> bool {
+        self.proof.is_some() && !self.quarantined
+    }
+}
+
+/// A deleter's flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flag {
+    /// The flagged `.snap`.
+    pub snap: SnapName,
+    /// The flag's id.
+    pub flag: Uuid,
+}
+
+/// A manifest that could not be understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Its snapshot, from the name.
+    pub id: SnapshotId,
+    /// Its name.
+    pub name: String,
+    /// Why not.
+    pub problem: String,
+}
+
+/// A partition's folder, all lineages together.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    /// Whose folder it is.
+    pub partition: TopicPartition,
+    /// Committed snapshots, newest first.
+    pub snapshots: Vec<Snapshot>,
+    /// `.snap` objects with their sizes in bytes.
+    pub files: BTreeMap<SnapName, u64>,
+    /// Deleters' flags.
+    pub flags: Vec<Flag>,
+    /// Manifests that could not be understood. While there is one, nothing in the folder is deleted.
+    pub unreadable: Vec<Unreadable>,
+    /// Proofs without a manifest.
+    pub stray_proofs: Vec<SnapshotId>,
+}
+
+impl Folder {
+    /// The snapshots of exactly this lineage, newest first.
+    pub fn of_lineage<'a, 'b>(
+        &'a self,
+        lineage: &'b Lineage,
+    ) -> impl Iterator<Item = &'a Snapshot> + use<'a, 'b> {
+        self.snapshots
+            .iter()
+            .filter(move |snapshot| snapshot.manifest.lineage == *lineage)
+    }
+
+    /// The newest proven, not quarantined snapshot of the lineage.
+    pub fn newest_proven<'a>(&'a self, lineage: &Lineage) -> Option<&'a Snapshot> {
+        self.of_lineage(lineage).find(|snapshot| snapshot.is_good())
+    }
+
+    /// The newest one that a log applied up to `applied_index` may be truncated on.
+    pub fn compaction_base<'a>(
+        &'a self,
+        lineage: &Lineage,
+        applied_index: u64,
+        accepted_state_codecs: &[String],
+    ) -> Option<&'a Snapshot> {
+        self.of_lineage(lineage).find(|snapshot| {
+            snapshot.is_good()
+                && snapshot.last_included().index <= applied_index
+                && accepted_state_codecs.contains(&snapshot.manifest.state_codec)
+        })
+    }
+
+    /// The newest committed snapshot without a proof, if it is newer than every proven one: worth adopting.
+    pub fn adoptable<'a>(&'a self, lineage: &Lineage) -> Option<&'a Snapshot> {
+        let first = self
+            .of_lineage(lineage)
+            .find(|snapshot| !snapshot.quarantined)?;
+        first.proof.is_none().then_some(first)
+    }
+
+    /// The snapshot with this id.
+    pub fn find(&self, id: SnapshotId) -> Option<&Snapshot> {
+        self.snapshots.iter().find(|snapshot| snapshot.id == id)
+    }
+
+    /// The lineage's snapshots as retention sees them.
+    pub fn retention_candidates(&self, lineage: &Lineage) -> Vec<Candidate<SnapshotId>> {
+        self.of_lineage(lineage)
+            .map(|snapshot| Candidate {
+                key: snapshot.id,
+                last_included: snapshot.last_included(),
+                proven: snapshot.proof.is_some(),
+                quarantined: snapshot.quarantined,
+            })
+            .collect()
+    }
+
+    /// Two snapshots of the lineage end at one index with two terms.
+    pub fn diverged(&self, lineage: &Lineage) -> bool {
+        plan_retention(
+            &self.retention_candidates(lineage),
+            std::num::NonZeroUsize::MIN,
+        )
+        .diverged
+    }
+
+    /// `.snap` objects that some manifest, of any lineage, points into.
+    pub fn referenced_files(&self) -> BTreeSet<SnapName> {
+        let manifests = self.snapshots.iter().map(|snapshot| &snapshot.manifest);
+        // A decoded manifest names nothing but legal files.
+        manifests
+            .flat_map(|manifest| {
+                manifest
+                    .references
+                    .iter()
+                    .filter_map(|name| name.parse().ok())
+            })
+            .collect()
+    }
+
+    /// `.snap` objects that no manifest points into.
+    pub fn unreferenced_files(&self) -> BTreeSet<SnapName> {
+        let referenced = self.referenced_files();
+        self.files
+            .keys()
+            .filter(|file| !referenced.contains(file))
+            .copied()
+            .collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! Whose store this is: the identity objects, and the claim of an empty store.
+//!
+//! Identities are append-only and their bytes are deterministic: any number of sidecars may claim a new store at
+//! once and write the same thing. The highest incarnation wins; two different ones of the highest: all refuse.
+
+use super::{Catalog, CatalogError};
+use crate::{
+    format::{IDENTITY_MAX_BYTES, Identity},
+    store::PutNew,
+};
+
+/// What the broker says about its cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterClaim {
+    /// Identity of the cluster.
+    pub cluster_id: String,
+    /// Life of the cluster.
+    pub incarnation: u64,
+    /// Some log was truncated: a store without identity cannot be this cluster's.
+    pub any_log_compacted: bool,
+}
+
+impl Catalog {
+    /// Reads the identity past every cache and compares it with the broker's; claims an unclaimed store if no
+    /// log was ever truncated. Called before every commit and every batch of deletions.
+    pub async fn check_identity(&self, claim: &ClusterClaim) -> Result<(), CatalogError> {
+        if let Some(identity) = self.read_identity().await? {
+            return compare(&identity, claim);
+        }
+        if claim.any_log_compacted {
+            return Err(CatalogError::IdentityMissing {
+                prefix: self.keys().identity_folder(),
+                cluster_id: claim.cluster_id.clone(),
+            });
+        }
+        self.claim(claim).await
+    }
+
+    /// Reads the identity, if there is one.
+    pub async fn read_identity(&self) -> Result<Option<Identity>, CatalogError> {
+        let folder = self.keys().identity_folder();
+        let listed = self.store().list(&folder).await?;
+        let mut named: Vec<_> = listed
+            .into_iter()
+            .filter_map(|info| {
+                let name = info.key.as_str().strip_prefix(&folder)?;
+                Some((Identity::parse_file_name(name).ok()?, info.key))
+            })
+            .collect();
+        named.sort_by_key(|((incarnation, _), _)| std::cmp::Reverse(*incarnation));
+        let Some(((incarnation, _), key)) = named.first() else {
+            return Ok(None);
+        };
+        if named
+            .get(1)
+            .is_some_and(|((second, _), _)| second == incarnation)
+        {
+            return Err(CatalogError::IdentityAmbiguous {
+                incarnation: *incarnation,
+                prefix: folder,
+            });
+        }
+        let object = self.store().get(key, IDENTITY_MAX_BYTES).await?;
+        let identity = Identity::decode(&object.bytes).map_err(|source| CatalogError::Format {
+            key: key.to_string(),
+            source,
+        })?;
+        Ok(Some(identity))
+    }
+
+    /// Writes the identity of a cluster into a store that has none, and reads it back.
+    pub async fn claim(&self, claim: &ClusterClaim) -> Result<(), CatalogError> {
+        let identity =
+            Identity::first(&claim.cluster_id, claim.incarnation).map_err(CatalogError::Encode)?;
+        let key = self.keys().identity(&identity)?;
+        match self.store().put_new(&key, identity.encode()).await? {
+            PutNew::Created | PutNew::SameBytes => {}
+            PutNew::OtherBytes => {
+                return Err(CatalogError::Occupied {
+                    key: key.to_string(),
+                });
+            }
+        }
+        match self.read_identity().await? {
+            Some(read) => compare(&read, claim),
+            None => Err(CatalogError::IdentityLost {
+                key: key.to_string(),
+            }),
+        }
+    }
+}
+
+fn compare(identity: &Identity, claim: &ClusterClaim) -> Result<(), CatalogError> {
+    if identity.cluster_id == claim.cluster_id && identity.incarnation == claim.incarnation {
+        return Ok(());
+    }
+    Err(CatalogError::IdentityMismatch {
+        store_cluster_id: identity.cluster_id.clone(),
+        store_incarnation: identity.incarnation,
+        broker_cluster_id: claim.cluster_id.clone(),
+        broker_incarnation: claim.incarnation,
+    })
+}

@@ -1,0 +1,178 @@
+//! Listing a partition's folder: one complete LIST, then the manifests and proofs that are not known yet.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use super::{Catalog, CatalogError, Flag, Folder, Snapshot, Unreadable};
+use crate::{
+    format::{
+        FileName, MANIFEST_MAX_BYTES, Manifest, ManifestDigest, PROOF_MAX_BYTES, Proof, SnapName,
+        SnapshotId,
+    },
+    raft::TopicPartition,
+    store::{Object, ObjectInfo, StoreError},
+};
+
+/// Names found in a folder, sorted by what they are.
+#[derive(Default)]
+struct Names {
+    files: BTreeMap<SnapName, u64>,
+    manifests: BTreeMap<SnapshotId, ObjectInfo>,
+    proofs: BTreeSet<SnapshotId>,
+    quarantined: BTreeSet<SnapshotId>,
+    flags: Vec<Flag>,
+}
+
+impl Catalog {
+    /// Lists the folder anew and remembers the result. Fails rather than return a partial folder: a folder
+    /// that could not be read is never reported as empty.
+    pub async fn look(&self, partition: &TopicPartition) -> Result<Arc<Folder>, CatalogError> {
+        let names = self.list_names(partition).await?;
+        let known = self.known(partition);
+        let mut folder = Folder {
+            partition: partition.clone(),
+            snapshots: Vec::with_capacity(names.manifests.len()),
+            files: names.files,
+            flags: names.flags,
+            unreadable: Vec::new(),
+            stray_proofs: Vec::new(),
+        };
+        for (id, info) in &names.manifests {
+            let known = known.as_deref().and_then(|folder| folder.find(*id));
+            let (manifest, digest) = match known {
+                Some(snapshot) => (snapshot.manifest.clone(), snapshot.digest),
+                None => match self.read_manifest(partition, *id).await {
+                    Ok((manifest, digest)) => (Arc::new(manifest), digest),
+                    Err(CatalogError::Store(StoreError::NotFound { .. })) => continue,
+                    Err(
+                        error @ (CatalogError::Format { .. } | CatalogError::WrongFolder { .. }),
+                    ) => {
+                        folder.unreadable.push(Unreadable {
+                            id: *id,
+                            name: FileName::Manifest(*id).to_string(),
+                            problem: error.to_string(),
+                        });
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            let proof = match known.and_then(|snapshot| snapshot.proof.clone()) {
+                Some(proof) if names.proofs.contains(id) => Some(proof),
+                _ if names.proofs.contains(id) => self.read_proof(partition, *id, digest).await?,
+                _ => None,
+            };
+            folder.snapshots.push(Snapshot {
+                id: *id,
+                manifest,
+                digest,
+                committed_at_unix_ms: info.last_modified_unix_ms,
+                proof,
+                quarantined: names.quarantined.contains(id),
+            });
+        }
+        folder
+            .snapshots
+            .sort_by_key(|snapshot| std::cmp::Reverse(snapshot.id));
+        folder.stray_proofs = names
+            .proofs
+            .into_iter()
+            .filter(|id| !names.manifests.contains_key(id))
+            .collect();
+        let folder = Arc::new(folder);
+        self.cache().insert(partition.clone(), folder.clone());
+        Ok(folder)
+    }
+
+    async fn list_names(&self, partition: &TopicPartition) -> Result<Names, CatalogError> {
+        let prefix = self.keys().folder(partition);
+        let mut names = Names::default();
+        for info in self.store().list(&prefix).await? {
+            let Some(name) = info.key.as_str().strip_prefix(&prefix) else {
+                continue;
+            };
+            match name.parse() {
+                Ok(FileName::Snap(snap)) => {
+                    names.files.insert(snap, info.size_bytes);
+                }
+                Ok(FileName::Manifest(id)) => {
+                    names.manifests.insert(id, info);
+                }
+                Ok(FileName::Proof(id)) => {
+                    names.proofs.insert(id);
+                }
+                Ok(FileName::Quarantine(id)) => {
+                    names.quarantined.insert(id);
+                }
+                Ok(FileName::Deleting { snap, flag }) => names.flags.push(Flag { snap, flag }),
+                // Nothing of ours: never read, never deleted.
+                Err(_) => {}
+            }
+        }
+        Ok(names)
+    }
+
+    /// Reads and checks a manifest, past every cache. Its id and partition must be those of its name.
+    pub async fn read_manifest(
+        &self,
+        partition: &TopicPartition,
+        id: SnapshotId,
+    ) -> Result<(Manifest, ManifestDigest), CatalogError> {
+        let key = self.keys().manifest(partition, id)?;
+        let Object { bytes, .. } = self.store().get(&key, MANIFEST_MAX_BYTES).await?;
+        let named = |source| CatalogError::Format {
+            key: key.to_string(),
+            source,
+        };
+        let manifest = Manifest::decode_named(&bytes, id).map_err(named)?;
+        if manifest.partition != *partition {
+            return Err(CatalogError::WrongFolder {
+                key: key.to_string(),
+                partition: manifest.partition,
+            });
+        }
+        Ok((manifest, ManifestDigest::of(&bytes)))
+    }
+
+    /// Reads a proof. One that is damaged or speaks of another manifest proves nothing: `None`.
+    async fn read_proof(
+        &self,
+        partition: &TopicPartition,
+        id: SnapshotId,
+        digest: ManifestDigest,
+    ) -> Result<Option<Arc<Proof>>, CatalogError> {
+        let key = self.keys().proof(partition, id)?;
+        let bytes = match self.store().get(&key, PROOF_MAX_BYTES).await {
+            Ok(object) => object.bytes,
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let proof = Proof::decode(&bytes).ok();
+        Ok(proof.filter(|proof| proof.covers(id, digest)).map(Arc::new))
+    }
+
+    /// Reads manifest and proof of a snapshot past every cache; both must be there, whole and of each other.
+    pub async fn reread_proven(
+        &self,
+        partition: &TopicPartition,
+        id: SnapshotId,
+    ) -> Result<Snapshot, CatalogError> {
+        let (manifest, digest) = self.read_manifest(partition, id).await?;
+        let proof = self.read_proof(partition, id, digest).await?;
+        let Some(proof) = proof else {
+            return Err(CatalogError::ProofMismatch {
+                snapshot_id: id.to_string(),
+            });
+        };
+        Ok(Snapshot {
+            id,
+            manifest: Arc::new(manifest),
+            digest,
+            committed_at_unix_ms: 0,
+            proof: Some(proof),
+            quarantined: false,
+        })
+    }
+}

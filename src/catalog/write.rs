@@ -1,0 +1,143 @@
+//! The commit side: manifest, the check that nothing under it is being deleted, proof; and taking a commit back.
+
+use super::{Catalog, CatalogError};
+use crate::{
+    format::{CheckedObject, FileName, Manifest, ManifestDigest, Proof, Quarantine, SnapshotId},
+    raft::TopicPartition,
+    store::{PutNew, StoreError},
+};
+
+impl Catalog {
+    /// Writes the manifest: from here on the snapshot exists. Every unclear answer is settled by reading back.
+    pub async fn commit(&self, manifest: &Manifest) -> Result<ManifestDigest, CatalogError> {
+        let (bytes, digest) = manifest.seal().map_err(CatalogError::Encode)?;
+        let key = self
+            .keys()
+            .manifest(&manifest.partition, manifest.snapshot_id)?;
+        match self.store().put_new(&key, bytes).await? {
+            PutNew::Created | PutNew::SameBytes => {}
+            PutNew::OtherBytes => {
+                return Err(CatalogError::Occupied {
+                    key: key.to_string(),
+                });
+            }
+        }
+        let (_, read_back) = self
+            .read_manifest(&manifest.partition, manifest.snapshot_id)
+            .await?;
+        if read_back != digest {
+            return Err(CatalogError::Occupied {
+                key: key.to_string(),
+            });
+        }
+        Ok(digest)
+    }
+
+    /// The committer's half of the deletion protocol, after the manifest is written and before it is proven:
+    /// FIRST the flags of every file it points into, THEN that each file is there with its size. In this
+    /// order a deleter either saw the manifest, or its flag is seen here, or its deletion is.
+    pub async fn confirm_files(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<Vec<CheckedObject>, CatalogError> {
+        let folder = self.keys().folder(&manifest.partition);
+        for info in self.store().list(&folder).await? {
+            let name = info.key.as_str().strip_prefix(&folder).unwrap_or_default();
+            if let Ok(FileName::Deleting { snap, .. }) = name.parse()
+                && manifest.references.contains(&snap.to_string())
+            {
+                let file = snap.to_string();
+                let state = "flagged for deletion";
+                return Err(CatalogError::Undermined { file, state });
+            }
+        }
+        self.head_files(manifest).await
+    }
+
+    /// Checks that every file of a snapshot is there with the size that its manifest gives it.
+    pub async fn head_files(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<Vec<CheckedObject>, CatalogError> {
+        let mut checked = Vec::with_capacity(manifest.references.len());
+        for extent in manifest.file_extents() {
+            let key = self.keys().named(&manifest.partition, &extent.name)?;
+            let undermined = |state| CatalogError::Undermined {
+                file: extent.name.clone(),
+                state,
+            };
+            let info = match self.store().head(&key).await {
+                Ok(info) => info,
+                Err(StoreError::NotFound { .. }) => return Err(undermined("gone")),
+                Err(error) => return Err(error.into()),
+            };
+            let right = if extent.own {
+                info.size_bytes == extent.end_bytes
+            } else {
+                info.size_bytes >= extent.end_bytes
+            };
+            if !right {
+                return Err(undermined("of another size"));
+            }
+            checked.push(CheckedObject {
+                name: extent.name,
+                size_bytes: info.size_bytes,
+            });
+        }
+        Ok(checked)
+    }
+
+    /// Writes the proof. Another sidecar's proof of the same manifest is as good as ours.
+    pub async fn prove(
+        &self,
+        partition: &TopicPartition,
+        proof: &Proof,
+    ) -> Result<(), CatalogError> {
+        let bytes = proof.encode();
+        let key = self.keys().proof(partition, proof.snapshot_id)?;
+        if self.store().put_new(&key, bytes.clone()).await? == PutNew::OtherBytes {
+            if self
+                .reread_proven(partition, proof.snapshot_id)
+                .await
+                .is_ok()
+            {
+                return Ok(());
+            }
+            // Damaged, or of a manifest that is not there: it proves nothing and may be replaced.
+            self.store().put(&key, bytes).await?;
+        }
+        self.reread_proven(partition, proof.snapshot_id)
+            .await
+            .map(|_| ())
+    }
+
+    /// Takes a snapshot back, or evicts it: manifest first, then proof. Its files are left to the sweep.
+    pub async fn retire(
+        &self,
+        partition: &TopicPartition,
+        id: SnapshotId,
+    ) -> Result<(), CatalogError> {
+        self.store()
+            .delete(&self.keys().manifest(partition, id)?)
+            .await?;
+        self.store()
+            .delete(&self.keys().proof(partition, id)?)
+            .await?;
+        Ok(())
+    }
+
+    /// Marks a snapshot that does not verify. The mark is never removed by the daemon.
+    pub async fn quarantine(
+        &self,
+        partition: &TopicPartition,
+        mark: &Quarantine,
+    ) -> Result<(), CatalogError> {
+        let key = self
+            .keys()
+            .object(partition, FileName::Quarantine(mark.snapshot_id))?;
+        let bytes = mark.encode();
+        // Somebody else's mark is as good as ours.
+        self.store().put_new(&key, bytes).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! The flags that set options. They are the strongest source.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::Args;
+
+use crate::config::{
+    FlagValue, Sources,
+    options::{self, OptionSpec},
+};
+
+/// Flags of every command that reads the configuration.
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    /// Configuration file [default: the one `CHRONIK_SNAPSHOT_CONFIG` names, else
+    /// /etc/chronik-snapshotd/chronik-snapshotd.toml if it exists].
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
+
+    /// Set any option by its key, for example `--set LOG_THRESHOLD=5000`. May be repeated; the last one wins, also
+    /// over the flags below.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_setting)]
+    set: Vec<(String, String)>,
+
+    /// Where the broker is.
+    #[arg(long, value_name = "ENDPOINT")]
+    broker_endpoint: Option<String>,
+
+    /// Where Bootstrap, admin and health are served.
+    #[arg(long, value_name = "ENDPOINT")]
+    listen: Option<String>,
+
+    /// Where metrics are served.
+    #[arg(long, value_name = "IP:PORT")]
+    metrics_listen: Option<String>,
+
+    /// Kind of object store: s3, gcs, azure, local or memory.
+    #[arg(long, value_name = "KIND")]
+    object_store_backend: Option<String>,
+
+    /// Bucket, for s3.
+    #[arg(long, value_name = "NAME")]
+    s3_bucket: Option<String>,
+
+    /// Server, for stores that speak S3.
+    #[arg(long, value_name = "URL")]
+    s3_endpoint: Option<String>,
+
+    /// Directory, for local.
+    #[arg(long, value_name = "PATH")]
+    local_storage_path: Option<String>,
+
+    /// What is logged: a level or directives.
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+
+    /// json or text.
+    #[arg(long, value_name = "FORM")]
+    log_format: Option<String>,
+}
+
+impl ConfigArgs {
+    /// All sources of a process with these flags and this environment.
+    pub(super) fn sources(self, environment: Vec<(OsString, OsString)>) -> Sources {
+        let named: [(&OptionSpec, Option<String>); 9] = [
+            (&options::BROKER_ENDPOINT, self.broker_endpoint),
+            (&options::LISTEN, self.listen),
+            (&options::METRICS_LISTEN, self.metrics_listen),
+            (&options::OBJECT_STORE_BACKEND, self.object_store_backend),
+            (&options::S3_BUCKET, self.s3_bucket),
+            (&options::S3_ENDPOINT, self.s3_endpoint),
+            (&options::LOCAL_STORAGE_PATH, self.local_storage_path),
+            (&options::LOG, self.log),
+            (&options::LOG_FORMAT, self.log_format),
+        ];
+        let named = named.into_iter().filter_map(|(spec, value)| {
+            let flag = format!("--{}", spec.file_key().replace('_', "-"));
+            value.map(|value| FlagValue {
+                key: spec.key.to_owned(),
+                value,
+                flag,
+            })
+        });
+        let generic = self.set.into_iter().map(|(key, value)| FlagValue {
+            flag: format!("--set {key}"),
+            key,
+            value,
+        });
+        Sources {
+            config_file: self.config,
+            flags: named.chain(generic).collect(),
+            environment,
+            default_file: Some(PathBuf::from(options::DEFAULT_CONFIG_FILE)),
+        }
+    }
+}
+
+/// Keys may be given with or without the prefix, in either case.
+fn parse_setting(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("there is no =")?;
+    let key = key.to_ascii_uppercase();
+    let key = key.strip_prefix(options::PREFIX).unwrap_or(&key);
+    if key.is_empty() {
+        return Err("the key is missing");
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,115 @@
+//! The command line: one file per command. Commands return an exit code; nothing here ends the process.
+
+mod args;
+mod config_check;
+mod config_print;
+mod exit;
+mod run;
+
+use std::{
+    error::Error,
+    ffi::OsString,
+    io::{self, Write as _},
+};
+
+use clap::{Parser, Subcommand};
+
+pub use exit::ExitStatus;
+
+use self::args::ConfigArgs;
+use crate::config::{Config, ConfigError, Warning};
+
+/// Snapshots, log truncation and re-seeding for the Raft partitions of a broker.
+#[derive(Debug, Parser)]
+#[command(name = "chronik-snapshotd", version, subcommand_required = true)]
+#[command(arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar until SIGTERM or SIGINT.
+    Run {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Look at the configuration without running.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Tell everything that is wrong with the configuration, and exit with 78 if anything is.
+    Check {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Show every option's effective value and where it comes from. Secrets are masked.
+    Print {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// How to show it.
+        #[arg(long, value_enum, default_value_t = config_print::Output::Table)]
+        output: config_print::Output,
+    },
+}
+
+/// Parses `arguments` (the program's name first), carries the command out and tells how the process is to end.
+///
+/// `run` is the daemon itself; it gets a checked configuration and logging that is set up.
+pub fn main<E: Error + 'static>(
+    arguments: impl IntoIterator<Item = OsString>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    run: impl FnOnce(Config) -> Result<(), E>,
+) -> ExitStatus {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(answer) => return usage(&answer),
+    };
+    let environment = environment.into_iter().collect();
+    match arguments.command {
+        Command::Run { config } => run::run(config.sources(environment), run),
+        Command::Config { command } => match command {
+            ConfigCommand::Check { config } => config_check::run(&config.sources(environment)),
+            ConfigCommand::Print { config, output } => {
+                config_print::run(&config.sources(environment), output)
+            }
+        },
+    }
+}
+
+/// `--help` and `--version` are answers, the rest are mistakes; clap tells which.
+fn usage(answer: &clap::Error) -> ExitStatus {
+    // Nobody is left to tell when the terminal is gone.
+    let _ = answer.print();
+    if answer.use_stderr() {
+        ExitStatus::Usage
+    } else {
+        ExitStatus::Ok
+    }
+}
+
+/// Writes a command's result. A reader that went away is a failure, not a panic.
+fn print(text: &str) -> ExitStatus {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitStatus::Ok,
+        Err(_) => ExitStatus::Failure,
+    }
+}
+
+/// Before logging is set up, people read standard error.
+fn refuse(error: &ConfigError) -> ExitStatus {
+    eprintln!("{error}");
+    ExitStatus::Configuration
+}
+
+fn warn(warnings: &[Warning]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}

@@ -1,0 +1,125 @@
+//! Configuration, parsed once into types that cannot be wrong.
+//!
+//! Sources, strongest first: flags, environment, file, defaults. Every source is read as raw text and merged; the
+//! text is then parsed by the [table of options](options::TABLE). All faults are told at once.
+
+mod build;
+mod endpoint;
+mod fault;
+mod layers;
+pub mod object_store;
+pub mod options;
+mod store;
+mod topics;
+
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU64, NonZeroUsize},
+    time::Duration,
+};
+
+use figment::Figment;
+
+pub use build::Setting;
+pub use endpoint::{Endpoint, EndpointError};
+pub use fault::{ConfigError, Fault, Layer, PrefixFault, Problem, Source, Warning};
+pub use layers::{FlagValue, Sources};
+pub use topics::{BadPattern, META_TOPIC, TopicFilter};
+
+use crate::{
+    format::Compression,
+    policy::{self, VerifyLevel},
+};
+
+/// Everything that an operator can choose. Each field is described in docs/CONFIGURATION.md.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// False = the loop does not run; Bootstrap, metrics and health do.
+    pub enabled: bool,
+    /// When to snapshot, how far to truncate, what to keep.
+    pub policy: policy::Options,
+    /// Longest time between two ticks; at most 300 s.
+    pub check_interval: Duration,
+    /// Snapshots that run at one time.
+    pub max_concurrent: NonZeroUsize,
+    /// How new snapshots are stored.
+    pub compression: Compression,
+    /// Blocks that are worked on at one time.
+    pub compression_threads: NonZeroUsize,
+    /// How much is read back.
+    pub verify: VerifyLevel,
+    /// Time between the mark on a data object and its deletion; at least 1 s.
+    pub delete_grace: Duration,
+    /// Topics that are looked after.
+    pub topics: TopicFilter,
+    /// Where the broker is; never port 0.
+    pub broker_endpoint: Endpoint,
+    /// Where the sidecar's own services listen; a local address unless the operator accepted the risk.
+    pub listen: Endpoint,
+    /// Where metrics are served.
+    pub metrics_listen: SocketAddr,
+    /// False = every Bootstrap call is answered with DISABLED.
+    pub bootstrap_enabled: bool,
+    /// Restores that run at one time; at most 16.
+    pub max_concurrent_restores: NonZeroUsize,
+    /// Limit on stored bytes sent; none = no limit.
+    pub max_upload_bytes_per_sec: Option<NonZeroU64>,
+    /// Time that running work gets at shutdown.
+    pub shutdown_grace: Duration,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// Where the snapshots are.
+    pub store: object_store::ObjectStoreConfig,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Directives that `tracing_subscriber::EnvFilter` has accepted.
+    pub filter: String,
+    /// Form of a line.
+    pub format: LogFormat,
+}
+
+/// Form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// What the sources amount to.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The effective text of every option, in the order of the table, whether legal or not.
+    pub settings: Vec<Setting>,
+    /// Legal, but worth a word.
+    pub warnings: Vec<Warning>,
+    /// The configuration, or everything that is wrong with it.
+    pub config: Result<Config, ConfigError>,
+}
+
+/// Reads and checks all sources. Reads files; has no other effect.
+pub fn load(sources: &Sources) -> Loaded {
+    let (layers, faults) = layers::read(sources);
+    let figment = layers.into_iter().fold(Figment::new(), Figment::merge);
+    let mut reader = build::Reader::new(&figment, faults);
+    let mut warnings = Vec::new();
+    let config = build::config(&mut reader, &mut warnings);
+    let settings = build::settings(&reader);
+    let faults = reader.faults;
+    let config = match config {
+        Some(config) if faults.is_empty() => Ok(config),
+        _ => Err(ConfigError { faults }),
+    };
+    Loaded {
+        settings,
+        warnings,
+        config,
+    }
+}
+
+#[cfg(test)]
+mod tests;

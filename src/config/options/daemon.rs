@@ -1,0 +1,160 @@
+//! Options of the data path, of Bootstrap, of the network and of the process.
+
+use super::{DefaultValue, Group, OptionSpec, ValueKind};
+
+/// See [`OptionSpec::effect`].
+pub static COMPRESSION: OptionSpec = OptionSpec {
+    key: "COMPRESSION",
+    group: Group::Data,
+    kind: ValueKind::Choice(&["gzip", "zstd", "none"]),
+    default: DefaultValue::Value("gzip"),
+    unit: "",
+    effect: "How new snapshots are stored. Snapshots of every kind stay readable whatever is set.",
+    interaction: "See COMPRESSION_LEVEL.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static COMPRESSION_LEVEL: OptionSpec = OptionSpec {
+    key: "COMPRESSION_LEVEL",
+    group: Group::Data,
+    kind: ValueKind::Whole { min: 1, max: 19 },
+    default: DefaultValue::Computed("1, the fastest"),
+    unit: "",
+    effect: "Higher is smaller and slower.",
+    interaction: "gzip takes 1 to 12, zstd takes 1 to 19; with COMPRESSION=none it must not be set.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static COMPRESSION_THREADS: OptionSpec = OptionSpec {
+    key: "COMPRESSION_THREADS",
+    group: Group::Data,
+    kind: ValueKind::Whole { min: 1, max: 64 },
+    default: DefaultValue::Computed("half of the cores, at least 1, at most 4"),
+    unit: "threads",
+    effect: "Blocks that are compressed, decompressed or checked at one time, over all snapshots and restores.",
+    interaction: "Memory grows with COMPRESSION_THREADS and MAX_CONCURRENT, not with the size of a snapshot.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static VERIFY: OptionSpec = OptionSpec {
+    key: "VERIFY",
+    group: Group::Data,
+    kind: ValueKind::Choice(&["full", "stored"]),
+    default: DefaultValue::Value("full"),
+    unit: "",
+    effect: "What is read back before a snapshot counts. `stored`: every new stored byte, against its CRC32. `full`: also decompressed, against the digests that the broker gave.",
+    interaction: "Nothing is truncated or deleted on the strength of a snapshot that was not read back, at either level.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static MAX_UPLOAD_BYTES_PER_SEC: OptionSpec = OptionSpec {
+    key: "MAX_UPLOAD_BYTES_PER_SEC",
+    group: Group::Data,
+    kind: ValueKind::Whole {
+        min: 0,
+        max: u64::MAX,
+    },
+    default: DefaultValue::Value("0"),
+    unit: "bytes per second",
+    effect: "Limit on stored bytes sent to the object store, over all snapshots together. 0 = no limit.",
+    interaction: "Too low a limit makes the broker give up the view it exports: it ends an export after 60 s without progress.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static BOOTSTRAP_ENABLED: OptionSpec = OptionSpec {
+    key: "BOOTSTRAP_ENABLED",
+    group: Group::Bootstrap,
+    kind: ValueKind::Switch,
+    default: DefaultValue::Value("true"),
+    unit: "",
+    effect: "`false` answers every Bootstrap call with DISABLED: the broker then seeds nothing from snapshots.",
+    interaction: "",
+};
+
+/// See [`OptionSpec::effect`].
+pub static MAX_CONCURRENT_RESTORES: OptionSpec = OptionSpec {
+    key: "MAX_CONCURRENT_RESTORES",
+    group: Group::Bootstrap,
+    kind: ValueKind::Whole { min: 1, max: 16 },
+    default: DefaultValue::Value("4"),
+    unit: "restores",
+    effect: "Snapshots that are sent to the broker at one time. Further Bootstrap calls wait and are told so.",
+    interaction: "",
+};
+
+/// See [`OptionSpec::effect`].
+pub static BROKER_ENDPOINT: OptionSpec = OptionSpec {
+    key: "BROKER_ENDPOINT",
+    group: Group::Network,
+    kind: ValueKind::Endpoint,
+    default: DefaultValue::Value("http://127.0.0.1:9190"),
+    unit: "",
+    effect: "Where the broker serves SnapshotBrokerService.",
+    interaction: "The connection is not encrypted: keep it on the same host or pod.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static LISTEN: OptionSpec = OptionSpec {
+    key: "LISTEN",
+    group: Group::Network,
+    kind: ValueKind::Endpoint,
+    default: DefaultValue::Value("127.0.0.1:9191"),
+    unit: "",
+    effect: "Where Bootstrap, the admin service, health and reflection are served. The host is an IP address or `localhost`. Port 0 = any free port.",
+    interaction: "A TCP address that other hosts can reach is refused unless INSECURE=true.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static METRICS_LISTEN: OptionSpec = OptionSpec {
+    key: "METRICS_LISTEN",
+    group: Group::Network,
+    kind: ValueKind::Address,
+    default: DefaultValue::Value("0.0.0.0:9090"),
+    unit: "",
+    effect: "Where Prometheus metrics are served over HTTP. Port 0 = any free port.",
+    interaction: "Must differ from LISTEN. Nothing secret and nothing that changes state is served there.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static INSECURE: OptionSpec = OptionSpec {
+    key: "INSECURE",
+    group: Group::Network,
+    kind: ValueKind::Switch,
+    default: DefaultValue::Value("false"),
+    unit: "",
+    effect: "`true` allows LISTEN on an address that other hosts can reach, without encryption and without authentication. Whoever reaches it can read snapshots and trigger work.",
+    interaction: "No effect on METRICS_LISTEN or on a Unix socket.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static SHUTDOWN_GRACE_SECS: OptionSpec = OptionSpec {
+    key: "SHUTDOWN_GRACE_SECS",
+    group: Group::Process,
+    kind: ValueKind::Whole { min: 0, max: 3600 },
+    default: DefaultValue::Value("20"),
+    unit: "seconds",
+    effect: "Time that running work gets to finish after SIGTERM or SIGINT, before uploads are aborted. A second signal stops at once.",
+    interaction: "Keep it below the supervisor's own limit (Kubernetes: terminationGracePeriodSeconds, systemd: TimeoutStopSec).",
+};
+
+/// See [`OptionSpec::effect`].
+pub static LOG: OptionSpec = OptionSpec {
+    key: "LOG",
+    group: Group::Process,
+    kind: ValueKind::Text,
+    default: DefaultValue::Value("info"),
+    unit: "",
+    effect: "What is logged: a level, or directives such as `info,chronik_snapshotd::pipeline=debug`.",
+    interaction: "",
+};
+
+/// See [`OptionSpec::effect`].
+pub static LOG_FORMAT: OptionSpec = OptionSpec {
+    key: "LOG_FORMAT",
+    group: Group::Process,
+    kind: ValueKind::Choice(&["json", "text"]),
+    default: DefaultValue::Value("json"),
+    unit: "",
+    effect: "One JSON object per line, or text for people. Both go to standard error.",
+    interaction: "",
+};

@@ -1,0 +1,163 @@
+//! Fetch, check or decode, hand on: the stages that restoring and verifying share.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinHandle,
+};
+
+use super::{
+    ReadError, Sink,
+    windows::{At, WINDOW_MAX_BYTES, Window, windows},
+};
+use crate::{
+    format::{BLOCK_MAX_BYTES, BlockDecoder, Codec, FormatError, Manifest, check_stored},
+    pipeline::plane::{DataPlane, Folder, Reservation, ahead::Ahead},
+};
+
+/// Windows that are read at a time.
+const READ_AHEAD: usize = 3;
+
+/// How far each block is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::pipeline) enum Depth {
+    /// Stored length and CRC.
+    Stored,
+    /// As `Stored`, and decompressed.
+    Decode,
+}
+
+/// What is to be read.
+pub(in crate::pipeline) struct Job<'a> {
+    pub(in crate::pipeline) plane: &'a DataPlane,
+    pub(in crate::pipeline) folder: &'a Folder,
+    pub(in crate::pipeline) manifest: &'a Arc<Manifest>,
+    /// Positions of the parts, in order.
+    pub(in crate::pipeline) parts: Vec<usize>,
+    pub(in crate::pipeline) depth: Depth,
+}
+
+/// A block on its way to `sink`.
+struct Pending {
+    at: At,
+    checked: JoinHandle<Result<Bytes, FormatError>>,
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+/// Reads the parts of `job` and hands the raw bytes of each block to `sink` in order; with [`Depth::Stored`] nothing.
+pub(in crate::pipeline) async fn run(job: Job<'_>, sink: &mut Sink<'_>) -> Result<(), ReadError> {
+    let slots = job.plane.workers.count() + 1;
+    let memory = Arc::new(job.reserve(slots).await);
+    let (to_sink, from_workers) = mpsc::channel(slots);
+    let free = Arc::new(Semaphore::new(slots));
+    tokio::try_join!(
+        job.fetch(&free, &memory, to_sink),
+        job.hand_on(from_workers, sink),
+    )?;
+    Ok(())
+}
+
+impl Job<'_> {
+    /// Windows in flight and one being worked on, and room for each block that waits to be handed on.
+    async fn reserve(&self, slots: usize) -> Reservation {
+        let stored_bytes = self.manifest.file_extents();
+        let stored_bytes: u64 = stored_bytes.iter().map(|extent| extent.end_bytes).sum();
+        let windows = (WINDOW_MAX_BYTES * (READ_AHEAD as u64 + 1)).min(stored_bytes);
+        let decoded = match (self.depth, self.manifest.codec) {
+            (Depth::Stored, _) | (_, Codec::None) => 0,
+            (Depth::Decode, Codec::Gzip | Codec::Zstd) => {
+                (u64::from(BLOCK_MAX_BYTES) * slots as u64).min(self.manifest.raw_bytes())
+            }
+        };
+        self.plane.budget.reserve(windows + decoded).await
+    }
+
+    /// Reads windows ahead, in order, and starts the work on their blocks.
+    async fn fetch(
+        &self,
+        free: &Arc<Semaphore>,
+        memory: &Arc<Reservation>,
+        to_sink: mpsc::Sender<Pending>,
+    ) -> Result<(), ReadError> {
+        let mut rest = windows(self.manifest, self.parts.iter().copied());
+        let mut reads = Ahead::new();
+        loop {
+            while reads.len() < READ_AHEAD
+                && let Some(window) = rest.next()
+            {
+                let file = self.manifest.references[window.file as usize].clone();
+                reads.start(read(self.folder.clone(), file, window));
+            }
+            let Some(answer) = reads.next().await else {
+                return Ok(());
+            };
+            let (window, bytes) = answer.map_err(ReadError::Worker)??;
+            for at in window.blocks {
+                let slot = Arc::clone(free).acquire_owned().await.ok();
+                let start = at.of(self.manifest).offset_bytes - window.bytes.start;
+                let rest = bytes.slice(usize::try_from(start).unwrap_or(usize::MAX)..);
+                let pending = self.start(at, &rest, slot, memory).await;
+                if to_sink.send(pending).await.is_err() {
+                    // The sink leaves only with an error of its own, which is the one that is told.
+                    return Err(ReadError::ReceiverGone);
+                }
+            }
+        }
+    }
+
+    /// Starts the work on one block, whose stored bytes are at the front of `rest`.
+    async fn start(
+        &self,
+        at: At,
+        rest: &Bytes,
+        slot: Option<OwnedSemaphorePermit>,
+        memory: &Arc<Reservation>,
+    ) -> Pending {
+        let block = at.of(self.manifest);
+        let stored = rest.slice(..block.stored_len_bytes as usize);
+        let (codec, depth, memory) = (self.manifest.codec, self.depth, Arc::clone(memory));
+        let work = move || {
+            // The work outlives a cancelled run by one block; so does its memory.
+            let _memory = memory;
+            match depth {
+                Depth::Stored => check_stored(&stored, &block).map(|()| Bytes::new()),
+                Depth::Decode => BlockDecoder::new(codec)?.decode(&stored, &block),
+            }
+        };
+        Pending {
+            at,
+            checked: self.plane.workers.start(work).await,
+            slot,
+        }
+    }
+
+    /// Waits for each block in order and gives it to the sink.
+    async fn hand_on(
+        &self,
+        mut from_workers: mpsc::Receiver<Pending>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), ReadError> {
+        while let Some(Pending { at, checked, slot }) = from_workers.recv().await {
+            let checked = checked.await.map_err(ReadError::Worker)?;
+            let raw = checked.map_err(|source| ReadError::damage(self.manifest, at, source))?;
+            if self.depth == Depth::Decode {
+                sink.take(at.part, raw).await?;
+            }
+            drop(slot);
+        }
+        Ok(())
+    }
+}
+
+async fn read(folder: Folder, file: String, window: Window) -> Result<(Window, Bytes), ReadError> {
+    let read = async {
+        let key = folder.key(&file)?;
+        folder.store.get_range(&key, window.bytes.clone()).await
+    };
+    match read.await {
+        Ok(bytes) => Ok((window, bytes)),
+        Err(source) => Err(ReadError::of_store(&file, source)),
+    }
+}

@@ -1,0 +1,356 @@
+//! Raw parts to stored blocks: cut, compress in parallel, upload in order.
+//!
+//! Three things run side by side inside one future, nothing is spawned but bounded blocking work:
+//! the reader cuts the stream into blocks and starts their compression; the writer takes finished blocks in order
+//! and feeds the upload; the upload keeps a few parts in flight. Each waits for the next, so a slow store is felt
+//! by whoever feeds the stream. All memory is reserved before the first byte is read.
+
+mod encoders;
+mod files;
+
+use std::{error::Error, pin::pin, sync::Arc};
+
+use futures::{Stream, StreamExt};
+use thiserror::Error;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use self::{encoders::Encoders, files::Files};
+use super::{DataPlane, RawChunk, Reservation, Target};
+use crate::{
+    error::Kind,
+    format::{
+        BLOCK_STORED_MAX_BYTES, BlockRef, BlockSplitter, Codec, Compression, EncodedBlock,
+        ExpectedPart, FormatError, Part, PartDigest, PartHasher, RawBlock,
+    },
+    store::StoreError,
+};
+
+/// What the broker's header says about one part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartPlan {
+    /// Its id.
+    pub part_id: String,
+    /// Its bytes never change again.
+    pub sealed: bool,
+    /// Its raw size.
+    pub size_bytes: u64,
+    /// True = its bytes are not in the stream: an earlier snapshot has them.
+    pub omitted: bool,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The parts that were in the stream, in order. Their blocks count files from 0 in `files`.
+    pub parts: Vec<Part>,
+    /// Names of the `.snap` files in the folder, in order. Empty when every part was omitted.
+    pub files: Vec<String>,
+    /// Raw bytes read.
+    pub raw_bytes: u64,
+    /// Stored bytes written.
+    pub stored_bytes: u64,
+}
+
+/// Why nothing was written. `E` is the error of the input stream.
+#[derive(Debug, Error)]
+pub enum WriteError<E: Error + Send + Sync + 'static> {
+    /// The input stream failed.
+    #[error("the snapshot stream failed")]
+    Input(#[source] E),
+    /// The input does not fit its header, or a block could not be compressed.
+    #[error("the snapshot stream does not fit its header")]
+    Format(#[from] FormatError),
+    /// The store failed.
+    #[error("writing to the store failed")]
+    Store(#[from] StoreError),
+    /// A worker thread panicked.
+    #[error("a worker thread failed")]
+    Worker(#[source] tokio::task::JoinError),
+    /// The caller cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl<E: Error + Send + Sync + 'static> WriteError<E> {
+    /// What the caller must do; `of_input` tells it for the input's own errors.
+    pub fn kind(&self, of_input: impl FnOnce(&E) -> Kind) -> Kind {
+        match self {
+            Self::Input(error) => of_input(error),
+            Self::Format(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Worker(_) => Kind::Internal,
+            Self::Cancelled => Kind::Cancelled,
+        }
+    }
+}
+
+/// Compresses and uploads one snapshot's blocks.
+///
+/// `frames` gives the bytes of the parts that are not omitted, in the order of `parts`, and is read to its end, so
+/// it can check a trailer and fail at the last moment. On success every file is complete and durable, and nothing
+/// refers to it yet. On an error or on cancellation the upload is aborted (within the store's metadata deadline)
+/// and no file is left, as far as the store still answers. Dropping the future instead leaves the parts to the
+/// bucket's lifecycle rule.
+///
+/// Memory: reserved from `plane.budget` before the first byte is read, the same whatever the snapshot's size.
+pub async fn write_blocks<S, E>(
+    plane: &DataPlane,
+    target: Target,
+    compression: Compression,
+    parts: &[PartPlan],
+    frames: S,
+    cancel: &CancellationToken,
+) -> Result<Written, WriteError<E>>
+where
+    S: Stream<Item = Result<RawChunk, E>>,
+    E: Error + Send + Sync + 'static,
+{
+    let mut files = Files::new(target, expected_bytes(parts), plane.file_max_bytes);
+    let work = run(plane, compression, parts, frames, &mut files);
+    let result = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(WriteError::Cancelled),
+        result = work => result,
+    };
+    if result.is_err() {
+        files.discard().await;
+    }
+    result
+}
+
+/// The reader and the writer side by side, then the end of the upload.
+async fn run<S, E>(
+    plane: &DataPlane,
+    compression: Compression,
+    plans: &[PartPlan],
+    frames: S,
+    files: &mut Files,
+) -> Result<Written, WriteError<E>>
+where
+    S: Stream<Item = Result<RawChunk, E>>,
+    E: Error + Send + Sync + 'static,
+{
+    let upload_bytes = files.buffer_max_bytes();
+    let codec = compression.codec();
+    let slots = Slots::reserve(plane, upload_bytes, codec, expected_bytes(plans)).await;
+    let (to_writer, from_reader) = mpsc::channel(slots.count);
+    let mut parts: Vec<_> = plans
+        .iter()
+        .filter(|plan| !plan.omitted)
+        .map(empty_part)
+        .collect();
+    let reader = Reader {
+        plane,
+        encoders: Encoders::new(compression),
+        slots,
+        to_writer,
+        digests: Digests::default(),
+    };
+    let (digests, ()) = tokio::try_join!(
+        reader.run(frames, plans),
+        write_in_order(plane, from_reader, files, &mut parts),
+    )?;
+    for (part, digest) in parts.iter_mut().zip(digests) {
+        part.digest = digest;
+    }
+    let stored_bytes = files.finish().await?;
+    Ok(Written {
+        raw_bytes: parts.iter().map(|part| part.digest.size_bytes).sum(),
+        parts,
+        files: files.names(),
+        stored_bytes,
+    })
+}
+
+fn empty_part(plan: &PartPlan) -> Part {
+    Part {
+        part_id: plan.part_id.clone(),
+        sealed: plan.sealed,
+        digest: PartHasher::new().finish(),
+        blocks: Vec::new(),
+    }
+}
+
+/// Raw bytes of the parts that will come.
+fn expected_bytes(plans: &[PartPlan]) -> u64 {
+    plans
+        .iter()
+        .filter(|plan| !plan.omitted)
+        .fold(0, |sum, plan| sum.saturating_add(plan.size_bytes))
+}
+
+/// Room for blocks between the reader and the upload.
+struct Slots {
+    free: Arc<Semaphore>,
+    count: usize,
+    memory: Arc<Reservation>,
+}
+
+impl Slots {
+    /// Reserves memory for the upload's buffers, for the workers' buffers and for as many blocks as keep the
+    /// workers busy; fewer blocks when the whole budget is small.
+    async fn reserve(plane: &DataPlane, upload_bytes: u64, codec: Codec, total_bytes: u64) -> Self {
+        let block_bytes = u64::from(BLOCK_STORED_MAX_BYTES).min(total_bytes);
+        let upload_bytes = upload_bytes.min(total_bytes.saturating_add(block_bytes));
+        let worker_bytes = match codec {
+            Codec::None => 0,
+            Codec::Gzip | Codec::Zstd => block_bytes * plane.workers.count() as u64,
+        };
+        let fixed_bytes = upload_bytes + worker_bytes;
+        // One block is being filled, each worker has one, one waits for a worker, one for the upload.
+        let mut count = plane.workers.count() + 2;
+        let need = |count: usize| fixed_bytes + block_bytes * (count as u64 + 1);
+        while count > 1 && need(count) > plane.budget.total_bytes() {
+            count -= 1;
+        }
+        Self {
+            free: Arc::new(Semaphore::new(count)),
+            count,
+            memory: Arc::new(plane.budget.reserve(need(count)).await),
+        }
+    }
+}
+
+/// A block on its way to the writer.
+struct Pending {
+    /// Position among the parts that are not omitted.
+    part: usize,
+    encoded: JoinHandle<Result<EncodedBlock, FormatError>>,
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+/// Cuts the stream into blocks and starts their compression.
+struct Reader<'a> {
+    plane: &'a DataPlane,
+    encoders: Encoders,
+    slots: Slots,
+    to_writer: mpsc::Sender<Pending>,
+    digests: Digests,
+}
+
+impl Reader<'_> {
+    async fn run<S, E>(
+        mut self,
+        frames: S,
+        plans: &[PartPlan],
+    ) -> Result<Vec<PartDigest>, WriteError<E>>
+    where
+        S: Stream<Item = Result<RawChunk, E>>,
+        E: Error + Send + Sync + 'static,
+    {
+        let mut frames = pin!(frames);
+        let mut splitter = BlockSplitter::new(expected_parts(plans));
+        let mut blocks = Vec::new();
+        while let Some(frame) = frames.next().await {
+            let RawChunk { part, data } = frame.map_err(WriteError::Input)?;
+            splitter.push(part, data, &mut blocks)?;
+            for block in blocks.drain(..) {
+                self.start(block).await?;
+            }
+        }
+        splitter.finish(&mut blocks)?;
+        for block in blocks {
+            self.start(block).await?;
+        }
+        Ok(self.digests.finish())
+    }
+
+    /// Waits for room and for a worker, then starts the compression of one block.
+    async fn start<E: Error + Send + Sync + 'static>(
+        &mut self,
+        block: RawBlock,
+    ) -> Result<(), WriteError<E>> {
+        let slot = Arc::clone(&self.slots.free).acquire_owned().await.ok();
+        let part = self.digests.add(&block);
+        let encoders = self.encoders.clone();
+        // The work outlives a cancelled snapshot by one block; so does its memory.
+        let memory = Arc::clone(&self.slots.memory);
+        let work = move || {
+            let encoded = encoders.encode(&block.data);
+            drop((block, memory));
+            encoded
+        };
+        let encoded = self.plane.workers.start(work).await;
+        let pending = Pending {
+            part,
+            encoded,
+            slot,
+        };
+        // The writer leaves only with an error of its own, which is the one that is told.
+        let sent = self.to_writer.send(pending).await;
+        sent.map_err(|_| WriteError::Cancelled)
+    }
+}
+
+fn expected_parts(plans: &[PartPlan]) -> Vec<ExpectedPart> {
+    (0_u32..)
+        .zip(plans)
+        .filter(|(_, plan)| !plan.omitted)
+        .map(|(part, plan)| ExpectedPart {
+            part,
+            size_bytes: plan.size_bytes,
+        })
+        .collect()
+}
+
+/// Takes finished blocks in order and feeds the upload.
+async fn write_in_order<E: Error + Send + Sync + 'static>(
+    plane: &DataPlane,
+    mut from_reader: mpsc::Receiver<Pending>,
+    files: &mut Files,
+    parts: &mut [Part],
+) -> Result<(), WriteError<E>> {
+    while let Some(pending) = from_reader.recv().await {
+        let EncodedBlock {
+            stored,
+            raw_len_bytes,
+            crc32,
+        } = pending.encoded.await.map_err(WriteError::Worker)??;
+        let stored_len = stored.len() as u64;
+        plane.upload_rate.take(stored_len).await;
+        let place = files.append(stored).await?;
+        let block = BlockRef {
+            file: place.file,
+            offset_bytes: place.offset_bytes,
+            stored_len_bytes: place.stored_len_bytes,
+            raw_len_bytes,
+            crc32,
+        };
+        parts[pending.part].blocks.push(block);
+        drop(pending.slot);
+    }
+    Ok(())
+}
+
+/// Digests of the parts, over their blocks in order.
+#[derive(Debug, Default)]
+struct Digests {
+    done: Vec<PartDigest>,
+    current: Option<(u32, PartHasher)>,
+}
+
+impl Digests {
+    /// Adds a block; returns its part's position among the parts that came.
+    fn add(&mut self, block: &RawBlock) -> usize {
+        match &mut self.current {
+            Some((part, hasher)) if *part == block.part => hasher.update(&block.data),
+            _ => {
+                let mut hasher = PartHasher::new();
+                hasher.update(&block.data);
+                let before = self.current.replace((block.part, hasher));
+                self.done.extend(before.map(|(_, hasher)| hasher.finish()));
+            }
+        }
+        self.done.len()
+    }
+
+    fn finish(self) -> Vec<PartDigest> {
+        let Self { mut done, current } = self;
+        done.extend(current.map(|(_, hasher)| hasher.finish()));
+        done
+    }
+}

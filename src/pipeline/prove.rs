@@ -1,0 +1,119 @@
+//! Proving a committed snapshot: nothing under it is being deleted, every new byte reads back right, and a proof
+//! says so. Only a proven snapshot is truncated on. Also used to adopt a snapshot whose maker died in between.
+
+use std::sync::Arc;
+
+use super::{
+    Pipeline, PipelineError, Stage,
+    error::{Cause, Scope},
+    plane,
+};
+use crate::{
+    broker::BrokerInfo,
+    catalog::CatalogError,
+    clock::unix_ms,
+    error::Kind,
+    format::{FORMAT_VERSION, Manifest, ManifestDigest, Proof, Quarantine},
+    policy::VerifyLevel,
+};
+
+impl Pipeline {
+    /// Verifies `manifest` and writes its proof.
+    ///
+    /// A file flagged for deletion or gone: the manifest is taken back ([`CatalogError::Undermined`]).
+    /// Bytes that do not verify, twice: the snapshot is quarantined and the error is of kind `Corrupt`.
+    pub(super) async fn prove(
+        &self,
+        info: &BrokerInfo,
+        manifest: &Arc<Manifest>,
+        digest: ManifestDigest,
+    ) -> Result<(), PipelineError> {
+        let partition = &manifest.partition;
+        let id = manifest.snapshot_id;
+        let scope = || Scope::new(Stage::Verify, partition).snapshot(id);
+        self.activity(partition, "verifying");
+        let objects = match self.catalog.confirm_files(manifest).await {
+            Ok(objects) => objects,
+            Err(error @ CatalogError::Undermined { .. }) => {
+                tracing::warn!(%partition, snapshot_id = %id, %error, "taking the snapshot back");
+                self.catalog
+                    .retire(partition, id)
+                    .await
+                    .map_err(|error| scope().error(error))?;
+                return Err(scope().error(error));
+            }
+            Err(error) => return Err(scope().error(error)),
+        };
+        if let Err(cause) = self.verify(manifest).await {
+            if cause.kind() == Kind::Corrupt {
+                self.quarantine_if_still_corrupt(info, manifest, digest)
+                    .await?;
+            }
+            return Err(scope().error(cause));
+        }
+        let proof = Proof {
+            format_version: FORMAT_VERSION,
+            snapshot_id: id,
+            manifest_digest: digest,
+            verify: self.options.verify,
+            verified_at_unix_ms: unix_ms(self.clock.wall()),
+            verified_by: Self::created_by(info.broker_id),
+            objects,
+        };
+        self.catalog
+            .prove(partition, &proof)
+            .await
+            .map_err(|error| scope().error(error))?;
+        tracing::info!(%partition, snapshot_id = %id, last_included = %manifest.last_included, "snapshot proven");
+        Ok(())
+    }
+
+    async fn verify(&self, manifest: &Arc<Manifest>) -> Result<(), Cause> {
+        let folder = self.plane_folder(&manifest.partition);
+        let new = plane::Scope::New;
+        match self.options.verify {
+            VerifyLevel::Stored => {
+                plane::verify_stored(&self.plane, &folder, manifest, new, &self.abort).await?
+            }
+            VerifyLevel::Full => {
+                plane::verify_full(&self.plane, &folder, manifest, new, &self.abort).await?
+            }
+        };
+        Ok(())
+    }
+
+    /// One bad read may be the network's: only a snapshot that fails a second, full reading is marked.
+    pub(super) async fn quarantine_if_still_corrupt(
+        &self,
+        info: &BrokerInfo,
+        manifest: &Arc<Manifest>,
+        digest: ManifestDigest,
+    ) -> Result<(), PipelineError> {
+        let partition = &manifest.partition;
+        let id = manifest.snapshot_id;
+        let scope = || Scope::new(Stage::Verify, partition).snapshot(id);
+        let folder = self.plane_folder(partition);
+        let all = plane::Scope::All;
+        let second = plane::verify_full(&self.plane, &folder, manifest, all, &self.abort).await;
+        let Err(problem) = second else {
+            return Ok(());
+        };
+        if problem.kind() != Kind::Corrupt {
+            return Ok(());
+        }
+        let mark = Quarantine {
+            format_version: FORMAT_VERSION,
+            snapshot_id: id,
+            manifest_digest: digest,
+            reason: problem.to_string(),
+            at_unix_ms: unix_ms(self.clock.wall()),
+            by: Self::created_by(info.broker_id),
+        };
+        tracing::error!(%partition, snapshot_id = %id, reason = %problem, "snapshot does not verify: quarantined");
+        self.metrics.quarantined();
+        self.catalog
+            .quarantine(partition, &mark)
+            .await
+            .map_err(|error| scope().error(error))
+    }
+}

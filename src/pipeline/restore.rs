@@ -1,0 +1,441 @@
+//! Back: seeding a replica of the local broker from the newest snapshot that verifies.
+//!
+//! Never "there is no snapshot" unless the store was read, is this cluster's, and shows none (invariant 21).
+//! A snapshot that turns out damaged or vanished in mid-stream is abandoned for the next older one. Nothing is
+//! remembered between calls: calling again is always safe.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use super::{
+    Pipeline, PipelineError, Stage,
+    error::{Cause, Scope},
+    plane,
+};
+use crate::{
+    broker::BrokerInfo,
+    catalog::{Folder, Snapshot},
+    error::Kind,
+    format::{Manifest, SnapshotId},
+    raft::{Lineage, LogId, TopicPartition},
+};
+
+/// What the broker found on its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalState {
+    /// Nothing, and the cluster expects nothing.
+    Absent,
+    /// Log, term and vote.
+    Intact,
+    /// Nothing, but the cluster knows of a replica.
+    Lost,
+}
+
+/// What a restore is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreRequest {
+    /// The Raft group.
+    pub partition: TopicPartition,
+    /// Its lineage.
+    pub lineage: Lineage,
+    /// What is on the disk.
+    pub local_state: LocalState,
+    /// Greatest index known to be truncated anywhere (inclusive); 0 = none.
+    pub min_index: u64,
+    /// State encodings the broker can install.
+    pub accepted_state_codecs: Vec<String>,
+    /// The broker's boot id.
+    pub boot_id: String,
+}
+
+/// Phases of a restore, for progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestorePhase {
+    /// Reading identity and manifests.
+    Choosing,
+    /// Sending.
+    Sending,
+    /// Waiting for the broker's answer.
+    Installing,
+}
+
+/// What the sidecar sends.
+#[derive(Debug, Clone)]
+pub enum RestoreEvent {
+    /// A snapshot begins.
+    Begin(Arc<Manifest>),
+    /// A piece of it: part and raw bytes.
+    Chunk(u32, Bytes),
+    /// It is complete.
+    End(Arc<Manifest>),
+    /// It is damaged: drop it.
+    Abandon(SnapshotId, String),
+}
+
+/// Why the broker did not take a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectReason {
+    /// Bytes or digests.
+    Corrupt,
+    /// Its configuration.
+    ConfState,
+    /// Its encoding.
+    Codec,
+    /// Its lineage.
+    Lineage,
+    /// The broker's disk.
+    Io,
+    /// The replica has state by now.
+    NotEmpty,
+}
+
+/// The broker's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Durable on its disk.
+    Installed {
+        /// Which snapshot.
+        snapshot_id: String,
+        /// Where it ends.
+        last_included: LogId,
+    },
+    /// Not taken.
+    Rejected {
+        /// Why.
+        reason: RejectReason,
+        /// Its words.
+        detail: String,
+    },
+}
+
+/// The other end is gone, or broke the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the broker closed the conversation")]
+pub struct SinkClosed;
+
+/// The broker's side of one conversation. Implementations bound what they buffer: `send` waits.
+#[async_trait]
+pub trait RestoreSink: Send {
+    /// Tells the phase and the progress; never waits.
+    fn progress(&mut self, phase: RestorePhase, sent_bytes: u64, total_bytes: u64);
+
+    /// Sends one event.
+    async fn send(&mut self, event: RestoreEvent) -> Result<(), SinkClosed>;
+
+    /// An answer that has already arrived, without waiting.
+    fn early_answer(&mut self) -> Option<Answer>;
+
+    /// Waits for the answer to a complete snapshot.
+    async fn answer(&mut self) -> Result<Answer, SinkClosed>;
+}
+
+/// How a restore ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreOutcome {
+    /// Seeded.
+    Installed {
+        /// From which snapshot.
+        id: SnapshotId,
+        /// Where it ends.
+        last_included: LogId,
+    },
+    /// The local state is intact.
+    UseLocal,
+    /// The store holds nothing of this lineage and nothing was promised.
+    NoSnapshot,
+    /// Nothing at or above `min_index` is usable.
+    NotCovered {
+        /// Why.
+        detail: String,
+    },
+}
+
+impl RestoreOutcome {
+    /// Label for logs and metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Installed { .. } => "installed",
+            Self::UseLocal => "use_local",
+            Self::NoSnapshot => "no_snapshot",
+            Self::NotCovered { .. } => "not_covered",
+        }
+    }
+}
+
+/// Why a restore failed.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// A stage failed.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// The lineage is of another cluster than the broker beside us says it is.
+    #[error("{field} {asked:?} is not the broker's {actual:?}")]
+    NotOurBroker {
+        /// Which.
+        field: &'static str,
+        /// In the request.
+        asked: String,
+        /// What the broker says.
+        actual: String,
+    },
+    /// Snapshots of this lineage exist and none of them verifies.
+    #[error(
+        "{tried} snapshots of {partition} exist and none of them verifies; the last problem: {last_problem}"
+    )]
+    NoneVerifies {
+        /// Which partition.
+        partition: TopicPartition,
+        /// How many.
+        tried: usize,
+        /// What was wrong with the last.
+        last_problem: String,
+    },
+    /// The broker cannot take any.
+    #[error("the broker gave up: {0}")]
+    BrokerGaveUp(String),
+    /// The conversation ended.
+    #[error(transparent)]
+    Closed(#[from] SinkClosed),
+}
+
+impl RestoreError {
+    /// What the caller must do.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Pipeline(error) => error.kind(),
+            Self::NotOurBroker { .. } => Kind::Conflict,
+            Self::NoneVerifies { .. } => Kind::Corrupt,
+            Self::BrokerGaveUp(_) | Self::Closed(_) => Kind::Cancelled,
+        }
+    }
+}
+
+/// Chunks between reading and sending.
+const CHUNKS_AHEAD: usize = 2;
+
+/// How one candidate ended.
+enum Attempt {
+    Installed(LogId),
+    /// Not usable; the next older one may be.
+    Next(String),
+}
+
+impl Pipeline {
+    /// Runs one conversation.
+    pub async fn restore(
+        &self,
+        request: &RestoreRequest,
+        sink: &mut dyn RestoreSink,
+    ) -> Result<RestoreOutcome, RestoreError> {
+        if request.local_state == LocalState::Intact {
+            // A store that is away must not stop a rolling restart: nothing is asked of it here.
+            return Ok(RestoreOutcome::UseLocal);
+        }
+        let partition = &request.partition;
+        sink.progress(RestorePhase::Choosing, 0, 0);
+        let info = self.ask_broker(request).await?;
+        let identity = self.check_identity(&info).await;
+        identity.map_err(|cause| Scope::new(Stage::Identity, partition).error(cause))?;
+        let looked = self.catalog.look(partition).await;
+        let folder = looked.map_err(|error| Scope::new(Stage::Look, partition).error(error))?;
+        let lineage_hash = request.lineage.short_hash();
+        let unreadable = folder
+            .unreadable
+            .iter()
+            .filter(|one| one.id.lineage_hash == lineage_hash);
+        let problems: Vec<String> = unreadable
+            .map(|one| format!("{}: {}", one.name, one.problem))
+            .collect();
+        let candidates = match choose(&folder, request, problems.len()) {
+            Choice::Outcome(outcome) => return Ok(outcome),
+            Choice::Try(candidates) => candidates,
+        };
+        let tried = candidates.len() + problems.len();
+        let mut last_problem = problems.into_iter().last().unwrap_or_default();
+        for snapshot in candidates {
+            match self.try_one(&info, snapshot, sink).await? {
+                Attempt::Installed(last_included) => {
+                    let id = snapshot.id;
+                    tracing::info!(%partition, snapshot_id = %id, %last_included, "broker seeded");
+                    return Ok(RestoreOutcome::Installed { id, last_included });
+                }
+                Attempt::Next(problem) => {
+                    tracing::warn!(%partition, snapshot_id = %snapshot.id, problem, "trying an older snapshot");
+                    last_problem = problem;
+                }
+            }
+        }
+        Err(RestoreError::NoneVerifies {
+            partition: partition.clone(),
+            tried,
+            last_problem,
+        })
+    }
+
+    /// The broker that asks must be the one beside us, in this life.
+    async fn ask_broker(&self, request: &RestoreRequest) -> Result<BrokerInfo, RestoreError> {
+        let info = self.broker.describe().await;
+        let info =
+            info.map_err(|error| Scope::new(Stage::Identity, &request.partition).error(error))?;
+        let checks: [(&'static str, &str, &str); 2] = [
+            ("cluster_id", &request.lineage.cluster_id, &info.cluster_id),
+            ("boot_id", &request.boot_id, &info.boot_id),
+        ];
+        let wrong = |field, asked: &str, actual: &str| RestoreError::NotOurBroker {
+            field,
+            asked: asked.to_owned(),
+            actual: actual.to_owned(),
+        };
+        if let Some((field, asked, actual)) = checks
+            .into_iter()
+            .find(|(_, asked, actual)| asked != actual)
+        {
+            return Err(wrong(field, asked, actual));
+        }
+        if request.lineage.incarnation != info.incarnation {
+            let (asked, actual) = (
+                request.lineage.incarnation.to_string(),
+                info.incarnation.to_string(),
+            );
+            return Err(wrong("incarnation", &asked, &actual));
+        }
+        // Truncated somewhere, as the asking broker knows: an empty store is not ours to claim.
+        let any_log_compacted = info.any_log_compacted || request.min_index > 0;
+        Ok(BrokerInfo {
+            any_log_compacted,
+            ..info
+        })
+    }
+
+    async fn try_one(
+        &self,
+        info: &BrokerInfo,
+        snapshot: &Snapshot,
+        sink: &mut dyn RestoreSink,
+    ) -> Result<Attempt, RestoreError> {
+        let manifest = &snapshot.manifest;
+        let total_bytes = manifest.raw_bytes();
+        sink.send(RestoreEvent::Begin(manifest.clone())).await?;
+        let folder = self.plane_folder(&manifest.partition);
+        let (deliver, chunks) = mpsc::channel(CHUNKS_AHEAD);
+        let read = plane::read_blocks(&self.plane, &folder, manifest, deliver, &self.abort);
+        let (read, sent) = tokio::join!(read, send_chunks(chunks, total_bytes, sink));
+        if let Some(answer) = sent? {
+            return judge(answer, snapshot);
+        }
+        if let Err(error) = read {
+            if error.kind() != Kind::Corrupt {
+                let scope = Scope::new(Stage::Restore, &manifest.partition).snapshot(snapshot.id);
+                return Err(scope.error(Cause::Read(error)).into());
+            }
+            let problem = error.to_string();
+            sink.send(RestoreEvent::Abandon(snapshot.id, problem.clone()))
+                .await?;
+            self.quarantine_if_still_corrupt(info, manifest, snapshot.digest)
+                .await?;
+            return Ok(Attempt::Next(problem));
+        }
+        sink.send(RestoreEvent::End(manifest.clone())).await?;
+        sink.progress(RestorePhase::Installing, total_bytes, total_bytes);
+        judge(sink.answer().await?, snapshot)
+    }
+}
+
+/// Passes chunks on until they end, or until the broker answers early: it will not take this snapshot.
+async fn send_chunks(
+    mut chunks: mpsc::Receiver<plane::RawChunk>,
+    total_bytes: u64,
+    sink: &mut dyn RestoreSink,
+) -> Result<Option<Answer>, SinkClosed> {
+    let mut sent_bytes = 0;
+    while let Some(chunk) = chunks.recv().await {
+        sent_bytes += chunk.data.len() as u64;
+        sink.send(RestoreEvent::Chunk(chunk.part, chunk.data))
+            .await?;
+        sink.progress(RestorePhase::Sending, sent_bytes, total_bytes);
+        if let Some(answer) = sink.early_answer() {
+            return Ok(Some(answer));
+        }
+    }
+    Ok(None)
+}
+
+fn judge(answer: Answer, snapshot: &Snapshot) -> Result<Attempt, RestoreError> {
+    match answer {
+        Answer::Installed {
+            snapshot_id,
+            last_included,
+        } => {
+            if snapshot_id != snapshot.id.to_string() || last_included != snapshot.last_included() {
+                let claim = format!(
+                    "it says it installed {snapshot_id} at {last_included}, sent was {}",
+                    snapshot.id
+                );
+                return Err(RestoreError::BrokerGaveUp(claim));
+            }
+            Ok(Attempt::Installed(last_included))
+        }
+        Answer::Rejected {
+            reason: RejectReason::Io | RejectReason::NotEmpty,
+            detail,
+        } => Err(RestoreError::BrokerGaveUp(detail)),
+        Answer::Rejected { reason, detail } => Ok(Attempt::Next(format!(
+            "rejected by the broker ({reason:?}): {detail}"
+        ))),
+    }
+}
+
+enum Choice<'a> {
+    Outcome(RestoreOutcome),
+    Try(Vec<&'a Snapshot>),
+}
+
+/// The candidates, newest first, or what to answer without any. `unreadable` manifests of this lineage exist
+/// too: with one of those, nothing is ever "no snapshot".
+fn choose<'a>(folder: &'a Folder, request: &'a RestoreRequest, unreadable: usize) -> Choice<'a> {
+    let of_lineage: Vec<&Snapshot> = folder.of_lineage(&request.lineage).collect();
+    if of_lineage.is_empty() && unreadable == 0 {
+        return Choice::Outcome(match request.min_index {
+            0 => RestoreOutcome::NoSnapshot,
+            min_index => RestoreOutcome::NotCovered {
+                detail: format!(
+                    "no snapshot of this lineage exists, but the log was truncated through {min_index}"
+                ),
+            },
+        });
+    }
+    let readable = of_lineage.len();
+    let usable: Vec<&Snapshot> = of_lineage
+        .into_iter()
+        .filter(|snapshot| {
+            request
+                .accepted_state_codecs
+                .contains(&snapshot.manifest.state_codec)
+        })
+        .collect();
+    let skipped_for_codec = readable - usable.len();
+    let covering: Vec<&Snapshot> = usable
+        .into_iter()
+        .filter(|snapshot| snapshot.last_included().index >= request.min_index)
+        .filter(|snapshot| !snapshot.quarantined)
+        .collect();
+    // Damaged ones exist: if nothing else is left, that is a loss of data and not a lack of cover.
+    let any_damaged = unreadable > 0
+        || folder
+            .of_lineage(&request.lineage)
+            .any(|snapshot| snapshot.quarantined);
+    if covering.is_empty() && !any_damaged {
+        return Choice::Outcome(RestoreOutcome::NotCovered {
+            detail: format!(
+                "of {readable} snapshots none ends at or above index {} in an accepted encoding \
+                 ({skipped_for_codec} have another encoding)",
+                request.min_index
+            ),
+        });
+    }
+    Choice::Try(covering)
+}

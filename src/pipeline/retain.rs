@@ -1,0 +1,102 @@
+//! Retiring old snapshots: a pure plan, the kept ones looked at first, then manifest and proof of the others.
+//! The `.snap` files are left to the sweep.
+
+use super::{
+    Pipeline, PipelineError, Stage,
+    error::{Cause, Scope},
+};
+use crate::{
+    broker::BrokerInfo,
+    catalog::{CatalogError, Folder, SweepReport},
+    policy::plan_retention,
+    raft::Lineage,
+    telemetry::DeleteReason,
+};
+
+/// What retention did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RetentionDone {
+    /// Snapshots retired.
+    pub retired: usize,
+    /// What the sweep did.
+    pub sweep: SweepReport,
+}
+
+impl Pipeline {
+    /// Retires what the plan evicts, then sweeps unreferenced files. Lists the folder anew before each.
+    pub(super) async fn retain(
+        &self,
+        info: &BrokerInfo,
+        lineage: &Lineage,
+        folder: &Folder,
+    ) -> Result<RetentionDone, PipelineError> {
+        let partition = &folder.partition;
+        self.activity(partition, "retention");
+        let scope = |stage| Scope::new(stage, partition);
+        self.check_identity(info)
+            .await
+            .map_err(|cause| scope(Stage::Identity).error(cause))?;
+        let retired = self.retire_old(info, lineage, folder).await?;
+        let sweep = self.sweeper.sweep(&self.catalog, partition).await;
+        let sweep = sweep.map_err(|error| scope(Stage::Sweep).error(error))?;
+        self.metrics.add_orphans_found(sweep.flagged as u64);
+        self.metrics
+            .add_deleted(DeleteReason::Orphan, sweep.deleted as u64);
+        Ok(RetentionDone { retired, sweep })
+    }
+
+    async fn retire_old(
+        &self,
+        info: &BrokerInfo,
+        lineage: &Lineage,
+        folder: &Folder,
+    ) -> Result<usize, PipelineError> {
+        let partition = &folder.partition;
+        let scope = || Scope::new(Stage::Retention, partition);
+        if let Some(unreadable) = folder.unreadable.first() {
+            return Err(scope().error(CatalogError::DeletionBlocked {
+                name: unreadable.name.clone(),
+                problem: unreadable.problem.clone(),
+            }));
+        }
+        let count = self.options.policy.retention_count;
+        let plan = plan_retention(&folder.retention_candidates(lineage), count);
+        if plan.diverged {
+            self.metrics.divergence();
+            return Err(scope().error(Cause::Diverged));
+        }
+        let evictions: Vec<_> = plan
+            .evictions()
+            .map(|(candidate, reason)| (candidate.key, reason))
+            .collect();
+        if evictions.is_empty() {
+            return Ok(0);
+        }
+        for kept in plan
+            .kept()
+            .filter(|candidate| candidate.proven && !candidate.quarantined)
+        {
+            let Some(snapshot) = folder.find(kept.key) else {
+                continue;
+            };
+            if let Err(error) = self.catalog.head_files(&snapshot.manifest).await {
+                if matches!(error, CatalogError::Undermined { .. }) {
+                    self.quarantine_if_still_corrupt(info, &snapshot.manifest, snapshot.digest)
+                        .await?;
+                }
+                return Err(scope().snapshot(kept.key).error(error));
+            }
+        }
+        let mut retired = 0;
+        for (id, reason) in evictions {
+            self.catalog
+                .retire(partition, id)
+                .await
+                .map_err(|error| scope().snapshot(id).error(error))?;
+            self.metrics.add_deleted(reason.into(), 1);
+            tracing::info!(%partition, snapshot_id = %id, reason = reason.as_str(), "snapshot retired");
+            retired += 1;
+        }
+        Ok(retired)
+    }
+}

@@ -1,0 +1,220 @@
+//! One visit of one partition: look, snapshot or adopt if due, truncate, retire. The same order every time; each
+//! step decides on what the store shows now, so a visit that follows a crash at any step simply goes on.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    CompactionDone, Pipeline, PipelineError, RetentionDone, Stage,
+    error::{Cause, Scope},
+};
+use crate::{
+    broker::{BrokerInfo, Replica},
+    catalog::{Folder, Snapshot},
+    format::SnapshotId,
+    policy::{Decision, Facts, Trigger, decide},
+    raft::{Lineage, LogId, TopicPartition},
+    telemetry::{Operation, Outcome},
+};
+
+/// What a visit is asked for.
+#[derive(Debug, Clone)]
+pub struct VisitRequest {
+    /// Who the broker is.
+    pub info: BrokerInfo,
+    /// The local replica.
+    pub replica: Replica,
+    /// Its lineage.
+    pub lineage: Lineage,
+    /// Take a snapshot if it is due; false = this visit has no slot for one.
+    pub may_snapshot: bool,
+    /// Take one whatever the thresholds say.
+    pub manual: bool,
+    /// Retire and sweep.
+    pub may_delete: bool,
+    /// How old the snapshot that ends at a position is, on the scheduler's clock.
+    pub age_of: AgeOf,
+    /// How long the partition has been due.
+    pub due_for: Duration,
+    /// Time since the last snapshot of it was started.
+    pub since_last_start: Option<Duration>,
+}
+
+/// Ages of snapshots, as the scheduler knows them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AgeOf {
+    /// The newest proven snapshot that the scheduler knew.
+    pub known: Option<LogId>,
+    /// Its age.
+    pub age: Duration,
+}
+
+/// What a visit found and did.
+#[derive(Debug)]
+pub struct VisitReport {
+    /// The folder as last listed; none when it could not be listed.
+    pub folder: Option<Arc<Folder>>,
+    /// The decision on the fresh folder.
+    pub decision: Option<Decision>,
+    /// The snapshot taken or adopted.
+    pub snapshot: Option<SnapshotId>,
+    /// A snapshot was started.
+    pub started: bool,
+    /// The truncation.
+    pub compaction: Option<CompactionDone>,
+    /// Retention and sweep.
+    pub retention: Option<RetentionDone>,
+    /// The first failure.
+    pub error: Option<PipelineError>,
+}
+
+impl Pipeline {
+    /// Visits one partition. Never fails as a whole: the report carries the first failure.
+    pub async fn visit(&self, request: &VisitRequest) -> VisitReport {
+        let mut report = VisitReport {
+            folder: None,
+            decision: None,
+            snapshot: None,
+            started: false,
+            compaction: None,
+            retention: None,
+            error: None,
+        };
+        if let Err(error) = Box::pin(self.run_visit(request, &mut report)).await {
+            report.error.get_or_insert(error);
+        }
+        self.activity(&request.replica.partition, "idle");
+        report
+    }
+
+    async fn run_visit(
+        &self,
+        request: &VisitRequest,
+        report: &mut VisitReport,
+    ) -> Result<(), PipelineError> {
+        let partition = &request.replica.partition;
+        self.activity(partition, "looking into the store");
+        let identity = self.check_identity(&request.info).await;
+        identity.map_err(|cause| Scope::new(Stage::Identity, partition).error(cause))?;
+        let mut folder = self.look(partition).await?;
+        report.folder = Some(folder.clone());
+
+        let decision = self.decision(request, &folder);
+        report.decision = Some(decision);
+        let trigger = match decision {
+            Decision::Take(trigger) => Some(trigger),
+            _ => None,
+        };
+        if let Some(trigger) = trigger.filter(|_| request.may_snapshot) {
+            report.started = true;
+            let result = self
+                .measured(
+                    Operation::Snapshot,
+                    Box::pin(self.cover(request, &folder, trigger)),
+                )
+                .await;
+            // A snapshot that failed does not keep the log from being cut on an older proven one.
+            match result {
+                Ok(snapshot) => report.snapshot = snapshot,
+                Err(error) => report.error = Some(error),
+            }
+            folder = self.look(partition).await?;
+            report.folder = Some(folder.clone());
+        }
+        let compaction = self.compact(&request.info, &request.replica, &request.lineage, &folder);
+        report.compaction = self.measured(Operation::Compact, compaction).await?;
+        if request.may_delete && self.options.policy.retention {
+            let retention = self.retain(&request.info, &request.lineage, &folder);
+            report.retention = Some(self.measured(Operation::Retention, retention).await?);
+            report.folder = self.catalog.known(partition).or(report.folder.take());
+        }
+        Ok(())
+    }
+
+    async fn look(&self, partition: &TopicPartition) -> Result<Arc<Folder>, PipelineError> {
+        let looked = self.catalog.look(partition).await;
+        looked.map_err(|error| Scope::new(Stage::Look, partition).error(error))
+    }
+
+    fn decision(&self, request: &VisitRequest, folder: &Folder) -> Decision {
+        if request.manual {
+            return Decision::Take(Trigger::Manual);
+        }
+        let newest_proven = folder
+            .newest_proven(&request.lineage)
+            .map(Snapshot::last_included);
+        // A snapshot that the scheduler has not seen yet is new.
+        let age = if newest_proven == request.age_of.known {
+            request.age_of.age
+        } else {
+            Duration::ZERO
+        };
+        let facts = Facts {
+            replica: request.replica.facts,
+            newest_proven,
+            age,
+            due_for: request.due_for,
+            since_last_start: request.since_last_start,
+        };
+        decide(&facts, &self.options.policy)
+    }
+
+    /// Adopts a committed snapshot whose maker died before the proof, or takes a new one.
+    async fn cover(
+        &self,
+        request: &VisitRequest,
+        folder: &Folder,
+        trigger: Trigger,
+    ) -> Result<Option<SnapshotId>, PipelineError> {
+        let partition = &request.replica.partition;
+        if let Some(orphan) = folder.adoptable(&request.lineage) {
+            tracing::info!(%partition, snapshot_id = %orphan.id, "adopting a snapshot without a proof");
+            match self
+                .prove(&request.info, &orphan.manifest, orphan.digest)
+                .await
+            {
+                Ok(()) => return Ok(Some(orphan.id)),
+                Err(error) if matches!(error.cause, Cause::Cancelled) => return Err(error),
+                // A snapshot that cannot be proven is no reason not to take another one.
+                Err(error) => tracing::warn!(%partition, %error, "adoption failed"),
+            }
+        }
+        let newer_than = folder
+            .newest_proven(&request.lineage)
+            .map_or(0, |newest| newest.last_included().index);
+        tracing::info!(%partition, trigger = trigger.as_str(), newer_than, "taking a snapshot");
+        self.take_snapshot(
+            &request.info,
+            &request.replica,
+            &request.lineage,
+            newer_than,
+        )
+        .await
+    }
+
+    /// Counts and times one operation.
+    async fn measured<T>(
+        &self,
+        operation: Operation,
+        work: impl Future<Output = Result<T, PipelineError>>,
+    ) -> Result<T, PipelineError> {
+        let started = self.clock.now();
+        let running = self.metrics.operation_started(operation);
+        let result = work.await;
+        drop(running);
+        let elapsed = self.clock.now().saturating_duration_since(started);
+        match &result {
+            Ok(_) => self
+                .metrics
+                .operation_ended(operation, Outcome::Success, elapsed),
+            Err(error) => self
+                .metrics
+                .operation_failed(operation, error.kind(), elapsed),
+        }
+        result
+    }
+
+    pub(super) fn activity(&self, partition: &TopicPartition, activity: &'static str) {
+        self.board
+            .partition(partition, |status| status.activity = activity);
+    }
+}

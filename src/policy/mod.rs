@@ -1,0 +1,14 @@
+//! Decisions as pure functions: what is due, how far the log may be cut, what may be deleted, each with its reason.
+//!
+//! Nothing here reads a clock, the store or the broker. The callers collect facts, ask, and act on the answer;
+//! `explain`-style output comes from the reasons in the answers.
+
+mod compaction;
+mod decision;
+mod options;
+mod retention;
+
+pub use compaction::{CompactionPlan, NoCut, plan_compaction};
+pub use decision::{Decision, Facts, NotDue, NotMine, ReplicaFacts, Role, Trigger, decide};
+pub use options::{Options, Uploader, VerifyLevel};
+pub use retention::{Candidate, EvictReason, KeepReason, RetentionPlan, Verdict, plan_retention};

@@ -1,0 +1,257 @@
+//! The loop: tick, assess every partition, run visits within bounds, remember.
+//!
+//! One task owns all memory, so nothing here is locked. Visits run as tasks of a [`JoinSet`] that dies with the
+//! scheduler; at most one per partition, at most `max_concurrent` that take a snapshot, at most
+//! [`LIGHT_VISITS`] others. Waiting ones start most overdue first, whoever waited; a partition that failed
+//! backs off without holding a slot.
+
+mod command;
+mod finish;
+mod memory;
+mod need;
+mod tick;
+
+use std::{collections::HashMap, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use futures::FutureExt as _;
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    board::Board,
+    broker::BrokerInfo,
+    config::TopicFilter,
+    control::Command,
+    pipeline::{AgeOf, Pipeline, VisitReport, VisitRequest},
+    raft::TopicPartition,
+    retry::Backoff,
+};
+use memory::Memory;
+use need::Need;
+
+/// Visits that take no snapshot and may run at once.
+const LIGHT_VISITS: usize = 8;
+/// After a failed visit.
+const PARTITION_BACKOFF: Backoff = Backoff {
+    base: Duration::from_secs(5),
+    cap: Duration::from_mins(10),
+};
+/// After a failed tick.
+const BROKER_BACKOFF: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(30),
+};
+/// Time for aborted uploads to tell the store, after the grace.
+const ABORT_GRACE: Duration = Duration::from_secs(5);
+
+/// What the scheduler is told by the operator.
+#[derive(Debug, Clone)]
+pub struct SchedulerOptions {
+    /// False = no ticks: only Bootstrap is served.
+    pub enabled: bool,
+    /// Longest time between two ticks.
+    pub check_interval: Duration,
+    /// Snapshots at once.
+    pub max_concurrent: NonZeroUsize,
+    /// Topics to look after.
+    pub topics: TopicFilter,
+    /// How long running visits may go on after a stop.
+    pub shutdown_grace: Duration,
+}
+
+/// A visit that ended.
+struct Finished {
+    partition: TopicPartition,
+    heavy: bool,
+    started_at: Instant,
+    manual: bool,
+    report: VisitReport,
+}
+
+/// The loop and everything it remembers.
+pub struct Scheduler {
+    pipeline: Arc<Pipeline>,
+    board: Arc<Board>,
+    options: SchedulerOptions,
+    commands: mpsc::Receiver<Command>,
+    stop: CancellationToken,
+    broker: Option<BrokerInfo>,
+    partitions: HashMap<TopicPartition, Memory>,
+    waiting: HashMap<TopicPartition, Need>,
+    visits: JoinSet<Finished>,
+    heavy_running: usize,
+    light_running: usize,
+    tick_failures: u32,
+    next_tick: Instant,
+}
+
+impl Scheduler {
+    /// A scheduler that will tick at once when run. `stop` ends it gracefully.
+    pub fn new(
+        pipeline: Arc<Pipeline>,
+        options: SchedulerOptions,
+        commands: mpsc::Receiver<Command>,
+        stop: CancellationToken,
+    ) -> Self {
+        let board = pipeline.board.clone();
+        let next_tick = pipeline.clock.now();
+        Self {
+            pipeline,
+            board,
+            options,
+            commands,
+            stop,
+            broker: None,
+            partitions: HashMap::new(),
+            waiting: HashMap::new(),
+            visits: JoinSet::new(),
+            heavy_running: 0,
+            light_running: 0,
+            tick_failures: 0,
+            next_tick,
+        }
+    }
+
+    /// Runs until stopped, then lets running visits finish within the grace and aborts the rest.
+    pub async fn run(mut self) {
+        let stop = self.stop.clone();
+        self.pipeline.metrics.set_loop_running(self.options.enabled);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(finished) = self.visits.join_next() => self.absorb(finished),
+                Some(command) = self.commands.recv() => self.command(command),
+                () = tokio::time::sleep_until(self.next_tick), if self.options.enabled => {
+                    // A broker that does not answer must not delay a stop.
+                    tokio::select! {
+                        () = stop.cancelled() => break,
+                        () = self.tick() => {}
+                    }
+                }
+            }
+            self.start_visits();
+            self.show_load();
+        }
+        self.drain().await;
+        self.pipeline.metrics.set_loop_running(false);
+    }
+
+    fn absorb(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
+        match finished {
+            Ok(finished) => self.finish(finished),
+            // A visit only panics on a defect of ours; its partition stays marked as running and is left alone.
+            Err(error) => {
+                tracing::error!(%error, "a visit died: its partition is left alone until a restart");
+            }
+        }
+    }
+
+    /// Starts what waits, most overdue first, while there are slots.
+    fn start_visits(&mut self) {
+        loop {
+            let heavy_free = self.heavy_running < self.options.max_concurrent.get();
+            let light_free = self.light_running < LIGHT_VISITS;
+            let startable = self
+                .waiting
+                .iter()
+                .filter(|(_, need)| if need.heavy { heavy_free } else { light_free })
+                .max_by_key(|(_, need)| need.priority);
+            let Some((partition, need)) =
+                startable.map(|(partition, need)| (partition.clone(), *need))
+            else {
+                return;
+            };
+            self.waiting.remove(&partition);
+            self.start(partition, need);
+        }
+    }
+
+    fn start(&mut self, partition: TopicPartition, need: Need) {
+        let now = self.pipeline.clock.now();
+        let (Some(memory), Some(info)) = (self.partitions.get_mut(&partition), self.broker.clone())
+        else {
+            return;
+        };
+        let facts = memory.facts(now);
+        memory.running = true;
+        let request = VisitRequest {
+            info,
+            replica: memory.replica.clone(),
+            lineage: memory.lineage.clone(),
+            may_snapshot: need.heavy,
+            manual: need.heavy && memory.manual,
+            may_delete: need.may_delete,
+            age_of: AgeOf {
+                known: facts.newest_proven,
+                age: facts.age,
+            },
+            due_for: facts.due_for,
+            since_last_start: facts.since_last_start,
+        };
+        if need.heavy {
+            self.heavy_running += 1;
+        } else {
+            self.light_running += 1;
+        }
+        let pipeline = self.pipeline.clone();
+        let visit = async move {
+            let report = pipeline.visit(&request).await;
+            Finished {
+                partition,
+                heavy: need.heavy,
+                started_at: now,
+                manual: request.manual,
+                report,
+            }
+        };
+        // Boxed: the compiler cannot see through so many nested streams that it may move between threads.
+        self.visits.spawn(visit.boxed());
+    }
+
+    fn show_load(&self) {
+        let running = self.heavy_running + self.light_running;
+        self.pipeline.metrics.set_queue_depth(self.waiting.len());
+        self.board.daemon(|daemon| {
+            daemon.in_flight = u32::try_from(running).unwrap_or(u32::MAX);
+            daemon.queued = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        });
+    }
+
+    async fn drain(&mut self) {
+        self.commands.close();
+        self.waiting.clear();
+        let running = self.visits.len();
+        if running > 0 {
+            tracing::info!(
+                running,
+                grace_secs = self.options.shutdown_grace.as_secs(),
+                "letting running work finish"
+            );
+        }
+        if self.finish_all_within(self.options.shutdown_grace).await {
+            return;
+        }
+        tracing::warn!(
+            running = self.visits.len(),
+            "grace is over: aborting uploads"
+        );
+        self.pipeline.abort.cancel();
+        if !self.finish_all_within(ABORT_GRACE).await {
+            tracing::warn!(
+                running = self.visits.len(),
+                "some work did not stop in time"
+            );
+            self.visits.abort_all();
+        }
+    }
+
+    async fn finish_all_within(&mut self, grace: Duration) -> bool {
+        let all = async {
+            while let Some(finished) = self.visits.join_next().await {
+                self.absorb(finished);
+            }
+        };
+        tokio::time::timeout(grace, all).await.is_ok()
+    }
+}

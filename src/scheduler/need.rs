@@ -1,0 +1,135 @@
+//! Does a partition need a visit, and what may the visit do? Pure; an idle partition needs none, so an idle tick
+//! makes no request to the store.
+
+use tokio::time::Instant;
+
+use super::memory::Memory;
+use crate::{
+    catalog::{Folder, Snapshot},
+    policy::{CompactionPlan, Decision, NotMine, Options, Role, Uploader, decide, plan_compaction},
+};
+
+/// A visit that is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Need {
+    /// It takes a snapshot: it needs one of the few slots.
+    pub(super) heavy: bool,
+    /// It may retire and sweep.
+    pub(super) may_delete: bool,
+    /// Greater = sooner.
+    pub(super) priority: u64,
+}
+
+/// What the tick found for one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Assessment {
+    pub(super) decision: Decision,
+    pub(super) unprotected: bool,
+    pub(super) entries: u64,
+    pub(super) need: Option<Need>,
+}
+
+/// Assesses one partition on what is known without asking anybody.
+pub(super) fn assess(
+    memory: &Memory,
+    folder: Option<&Folder>,
+    accepted_state_codecs: &[String],
+    now: Instant,
+    options: &Options,
+) -> Assessment {
+    let facts = memory.facts(now);
+    let decision = decide(&facts, options);
+    let entries = facts.entries_since_snapshot();
+    let need = need(
+        memory,
+        decision,
+        folder,
+        accepted_state_codecs,
+        now,
+        options,
+    );
+    Assessment {
+        decision,
+        unprotected: memory.looked && facts.unprotected(),
+        entries,
+        need: need.map(|need| Need {
+            priority: priority(memory, facts.unprotected(), entries, options),
+            ..need
+        }),
+    }
+}
+
+fn need(
+    memory: &Memory,
+    decision: Decision,
+    folder: Option<&Folder>,
+    accepted_state_codecs: &[String],
+    now: Instant,
+    options: &Options,
+) -> Option<Need> {
+    let visit = |heavy, may_delete| {
+        Some(Need {
+            heavy,
+            may_delete,
+            priority: 0,
+        })
+    };
+    if memory.running || memory.paused(now) {
+        return None;
+    }
+    if memory.manual {
+        return visit(true, deletes(memory, options));
+    }
+    if memory.not_before.is_some_and(|at| now < at) {
+        return None;
+    }
+    let Some(folder) = folder.filter(|_| memory.looked) else {
+        // Due or not is not known yet.
+        return visit(false, false);
+    };
+    if matches!(decision, Decision::Take(_)) {
+        return visit(true, true);
+    }
+    let base = folder.compaction_base(
+        &memory.lineage,
+        memory.replica.facts.applied_index,
+        accepted_state_codecs,
+    );
+    let plan = plan_compaction(
+        &memory.replica.facts,
+        base.map(Snapshot::last_included),
+        options,
+    );
+    if matches!(plan, CompactionPlan::Cut { .. }) {
+        return visit(false, deletes(memory, options));
+    }
+    let waits_for_leader = matches!(decision, Decision::Leave(_, NotMine::LeaderTakesIt { .. }));
+    if waits_for_leader && now >= memory.next_look {
+        return visit(false, false);
+    }
+    let sweep_due = now >= memory.next_sweep || memory.delete_due.is_some_and(|at| now >= at);
+    if sweep_due {
+        return visit(
+            false,
+            deletes(memory, options) || memory.delete_due.is_some(),
+        );
+    }
+    None
+}
+
+/// Retention is the uploader's.
+fn deletes(memory: &Memory, options: &Options) -> bool {
+    options.uploader == Uploader::Any || memory.replica.facts.role == Role::Leader
+}
+
+/// Operators first, then uncovered logs, then the most overdue.
+fn priority(memory: &Memory, unprotected: bool, entries: u64, options: &Options) -> u64 {
+    if memory.manual {
+        return u64::MAX;
+    }
+    if unprotected {
+        return u64::MAX - 1;
+    }
+    // In hundredths of the threshold.
+    entries.saturating_mul(100) / options.log_threshold
+}

@@ -1,0 +1,194 @@
+//! The Admin service: status by pages, manual snapshots, pauses.
+
+use std::{sync::Arc, time::Duration};
+
+use tonic::{Code, Request, Response, Status};
+
+use super::convert;
+use crate::{
+    board::{Board, DaemonStatus, PartitionStatus},
+    clock::{SharedClock, unix_ms},
+    control::{Control, ControlError, Triggered},
+    error::{InvalidName, Kind},
+    proto::v1::{self, snapshot_admin_service_server},
+    raft::TopicPartition,
+};
+
+const DEFAULT_PAGE: usize = 100;
+const MAX_PAGE: usize = 1000;
+const MAX_PAUSE: Duration = Duration::from_hours(7 * 24);
+
+/// The service.
+#[derive(Clone)]
+pub struct AdminService {
+    board: Arc<Board>,
+    control: Control,
+    clock: SharedClock,
+}
+
+impl AdminService {
+    /// A service that reads `board` and commands through `control`.
+    pub fn new(board: Arc<Board>, control: Control, clock: SharedClock) -> Self {
+        Self {
+            board,
+            control,
+            clock,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl snapshot_admin_service_server::SnapshotAdminService for AdminService {
+    async fn get_status(
+        &self,
+        request: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+        let request = request.into_inner();
+        let size = match request.page_size as usize {
+            0 => DEFAULT_PAGE,
+            size if size <= MAX_PAGE => size,
+            _ => return Err(convert::invalid("page_size", "is above 1000")),
+        };
+        let after = match request.page_token.as_str() {
+            "" => None,
+            token => Some(
+                token
+                    .parse::<TopicPartition>()
+                    .map_err(|error| invalid_token(&error))?,
+            ),
+        };
+        let topic = Some(request.topic.as_str()).filter(|topic| !topic.is_empty());
+        let page = self.board.page(after.as_ref(), size, topic);
+        Ok(Response::new(v1::GetStatusResponse {
+            daemon: Some(wire_daemon(page.daemon)),
+            partitions: page.partitions.into_iter().map(wire_status).collect(),
+            next_page_token: page
+                .next_after
+                .map(|partition| partition.to_string())
+                .unwrap_or_default(),
+        }))
+    }
+
+    async fn trigger_snapshot(
+        &self,
+        request: Request<v1::TriggerSnapshotRequest>,
+    ) -> Result<Response<v1::TriggerSnapshotResponse>, Status> {
+        let request = request.into_inner();
+        let partition = convert::partition(request.partition)?;
+        let triggered = self
+            .control
+            .trigger(partition, request.wait)
+            .await
+            .map_err(|error| status(&error))?;
+        Ok(Response::new(match triggered {
+            Triggered::Queued => v1::TriggerSnapshotResponse::default(),
+            Triggered::Proven {
+                snapshot_id,
+                last_included,
+                already_covered,
+            } => v1::TriggerSnapshotResponse {
+                snapshot_id,
+                last_included: Some(convert::wire_log_id(last_included)),
+                already_covered,
+            },
+        }))
+    }
+
+    async fn pause_partition(
+        &self,
+        request: Request<v1::PausePartitionRequest>,
+    ) -> Result<Response<v1::PausePartitionResponse>, Status> {
+        let request = request.into_inner();
+        let partition = convert::partition(request.partition)?;
+        let ttl = Duration::from_millis(request.ttl_ms);
+        if ttl > MAX_PAUSE {
+            return Err(convert::invalid("ttl_ms", "is above 7 days (604800000)"));
+        }
+        let ttl = Some(ttl).filter(|ttl| !ttl.is_zero());
+        self.control
+            .pause(partition, ttl, request.reason)
+            .await
+            .map_err(|error| status(&error))?;
+        let until = ttl.map_or(0, |ttl| unix_ms(self.clock.wall() + ttl));
+        Ok(Response::new(v1::PausePartitionResponse {
+            until_unix_ms: until,
+        }))
+    }
+
+    async fn resume_partition(
+        &self,
+        request: Request<v1::ResumePartitionRequest>,
+    ) -> Result<Response<v1::ResumePartitionResponse>, Status> {
+        let partition = convert::partition(request.into_inner().partition)?;
+        let was_paused = self
+            .control
+            .resume(partition)
+            .await
+            .map_err(|error| status(&error))?;
+        Ok(Response::new(v1::ResumePartitionResponse { was_paused }))
+    }
+}
+
+fn status(error: &ControlError) -> Status {
+    let (code, reason) = match error {
+        ControlError::NotHosted(_) => (Code::NotFound, v1::ErrorReason::NotHosted),
+        ControlError::Paused(_) => (Code::FailedPrecondition, v1::ErrorReason::Paused),
+        ControlError::Disabled => (Code::FailedPrecondition, v1::ErrorReason::Unspecified),
+        ControlError::Failed {
+            kind: Kind::Unavailable,
+            ..
+        } => (Code::Unavailable, v1::ErrorReason::StoreUnavailable),
+        ControlError::Failed { kind, .. } => {
+            (convert::code_of(*kind), v1::ErrorReason::Unspecified)
+        }
+        ControlError::Unavailable => (Code::Unavailable, v1::ErrorReason::ShuttingDown),
+    };
+    convert::refusal(code, reason, error.to_string())
+}
+
+fn invalid_token(error: &InvalidName) -> Status {
+    convert::invalid(
+        "page_token",
+        &format!("is not one that this service gave out: {error}"),
+    )
+}
+
+fn wire_daemon(daemon: DaemonStatus) -> v1::DaemonStatus {
+    v1::DaemonStatus {
+        version: daemon.version,
+        started_at_unix_ms: daemon.started_at_unix_ms,
+        broker_connected: daemon.broker_connected,
+        cluster_id: daemon.cluster_id,
+        incarnation: daemon.incarnation,
+        broker_id: daemon.broker_id,
+        store_available: daemon.store_available,
+        identity_problem: daemon.identity_problem,
+        last_tick_at_unix_ms: daemon.last_tick_at_unix_ms,
+        in_flight: daemon.in_flight,
+        queued: daemon.queued,
+    }
+}
+
+fn wire_status(status: PartitionStatus) -> v1::PartitionStatus {
+    v1::PartitionStatus {
+        partition: Some(v1::TopicPartition {
+            topic: status.topic,
+            partition: i32::try_from(status.partition).unwrap_or(i32::MAX),
+        }),
+        topic_id: status.topic_id,
+        role: status.role.to_owned(),
+        applied_index: status.applied_index,
+        first_log_index: status.first_log_index,
+        last_log_index: status.last_log_index,
+        newest_snapshot_id: status.newest_snapshot_id,
+        newest_last_included: status.newest_last_included.map(convert::wire_log_id),
+        entries_since_snapshot: status.entries_since_snapshot,
+        activity: status.activity.to_owned(),
+        decision: status.decision,
+        last_error: status.last_error,
+        consecutive_failures: status.consecutive_failures,
+        unprotected: status.unprotected,
+        deletion_blocked: status.deletion_blocked,
+        paused: status.paused,
+    }
+}

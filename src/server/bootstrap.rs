@@ -1,0 +1,449 @@
+//! The Bootstrap service: one conversation per partition, driven by its own task.
+//!
+//! The newest call for a partition ends an older one. Nobody holds a slot by silence: a message that the broker
+//! does not take for [`SEND_LIMIT`], or an answer that does not come within [`ANSWER_LIMIT`], ends the
+//! conversation; so does the broker hanging up.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::{FutureExt, Stream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::convert;
+use crate::{
+    error::Kind,
+    pipeline::{
+        Answer, Pipeline, RejectReason, RestoreError, RestoreEvent, RestoreOutcome, RestorePhase,
+        RestoreRequest, RestoreSink, SinkClosed, Stage,
+    },
+    proto::v1::{self, bootstrap_request, bootstrap_response, snapshot_bootstrap_service_server},
+    raft::{LogId, TopicPartition},
+    telemetry::{BootstrapResult, Label as _},
+};
+
+/// Conversations at once, waiting ones included.
+const MAX_CONVERSATIONS: usize = 16;
+/// Messages between the pipeline and the wire: at most 4 MiB.
+const MESSAGES_IN_FLIGHT: usize = 4;
+/// A broker that takes no message for this long has gone.
+const SEND_LIMIT: Duration = Duration::from_mins(1);
+/// Time for a broker to flush and commit what it received.
+const ANSWER_LIMIT: Duration = Duration::from_mins(10);
+/// Time for the first message.
+const BEGIN_LIMIT: Duration = Duration::from_secs(10);
+/// Signs of life.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+
+type Outgoing = Result<v1::BootstrapResponse, Status>;
+
+/// What the service is told by the operator.
+#[derive(Debug, Clone, Copy)]
+pub struct BootstrapOptions {
+    /// False = every call is answered with DISABLED.
+    pub enabled: bool,
+    /// Restores that send at once.
+    pub max_concurrent: usize,
+}
+
+/// The service.
+#[derive(Clone)]
+pub struct BootstrapService {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pipeline: Arc<Pipeline>,
+    options: BootstrapOptions,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    slots: Semaphore,
+    next_run: AtomicU64,
+    running: Mutex<HashMap<TopicPartition, Run>>,
+}
+
+struct Run {
+    number: u64,
+    superseded: CancellationToken,
+}
+
+impl BootstrapService {
+    /// The service. Conversations run on `tasks` and end when `stop` is cancelled.
+    pub fn new(
+        pipeline: Arc<Pipeline>,
+        options: BootstrapOptions,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let shared = Shared {
+            pipeline,
+            options,
+            tasks,
+            stop,
+            slots: Semaphore::new(options.max_concurrent),
+            next_run: AtomicU64::new(0),
+            running: Mutex::new(HashMap::new()),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+}
+
+#[async_trait]
+impl snapshot_bootstrap_service_server::SnapshotBootstrapService for BootstrapService {
+    type BootstrapStream = Pin<Box<dyn Stream<Item = Outgoing> + Send>>;
+
+    async fn bootstrap(
+        &self,
+        request: Request<Streaming<v1::BootstrapRequest>>,
+    ) -> Result<Response<Self::BootstrapStream>, Status> {
+        let mut incoming = request.into_inner();
+        let begin = first_message(&mut incoming).await?;
+        let request = convert::restore_request(begin)?;
+        let (run, superseded) = self.shared.enter(&request.partition)?;
+        let (outgoing, messages) = mpsc::channel(MESSAGES_IN_FLIGHT);
+        let shared = self.shared.clone();
+        self.shared.tasks.spawn(async move {
+            let partition = request.partition.clone();
+            shared
+                .converse(request, incoming, outgoing, superseded)
+                .await;
+            shared.leave(&partition, run);
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
+    }
+}
+
+async fn first_message(
+    incoming: &mut Streaming<v1::BootstrapRequest>,
+) -> Result<v1::BootstrapBegin, Status> {
+    let first = tokio::time::timeout(BEGIN_LIMIT, incoming.message()).await;
+    let first = first.map_err(|_| convert::invalid("begin", "did not arrive within 10 s"))??;
+    match first.and_then(|request| request.message) {
+        Some(bootstrap_request::Message::Begin(begin)) => Ok(begin),
+        _ => Err(convert::invalid(
+            "message",
+            "is not `begin`, which must come first",
+        )),
+    }
+}
+
+impl Shared {
+    /// Registers a conversation and ends an older one for the same partition.
+    fn enter(&self, partition: &TopicPartition) -> Result<(u64, CancellationToken), Status> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.len() >= MAX_CONVERSATIONS && !running.contains_key(partition) {
+            let message =
+                format!("{MAX_CONVERSATIONS} bootstraps are waiting or running already; try again");
+            return Err(convert::refusal(
+                Code::ResourceExhausted,
+                v1::ErrorReason::TooManyStreams,
+                message,
+            ));
+        }
+        let number = self.next_run.fetch_add(1, Ordering::Relaxed);
+        let superseded = CancellationToken::new();
+        let run = Run {
+            number,
+            superseded: superseded.clone(),
+        };
+        if let Some(older) = running.insert(partition.clone(), run) {
+            older.superseded.cancel();
+        }
+        Ok((number, superseded))
+    }
+
+    fn leave(&self, partition: &TopicPartition, run: u64) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running
+            .get(partition)
+            .is_some_and(|current| current.number == run)
+        {
+            running.remove(partition);
+        }
+    }
+
+    async fn converse(
+        &self,
+        request: RestoreRequest,
+        incoming: Streaming<v1::BootstrapRequest>,
+        outgoing: mpsc::Sender<Outgoing>,
+        superseded: CancellationToken,
+    ) {
+        let partition = &request.partition;
+        let clock = &self.pipeline.clock;
+        let started = clock.now();
+        let (progress, seen) = watch::channel(v1::BootstrapProgress {
+            phase: v1::BootstrapPhase::Queued.into(),
+            ..v1::BootstrapProgress::default()
+        });
+        let mut sink = WireSink {
+            incoming,
+            outgoing: outgoing.clone(),
+            progress,
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = superseded.cancelled() => Err(superseded_status()),
+            () = self.stop.cancelled() => Err(stopping_status()),
+            () = outgoing.closed() => return self.ended(BootstrapResult::Cancelled, started),
+            outcome = self.run(&request, &mut sink) => outcome,
+            () = signs_of_life(&outgoing, seen) => return,
+        };
+        let (label, last) = match outcome {
+            Ok((result, message)) => {
+                tracing::info!(%partition, outcome = result.as_str(), "bootstrap answered");
+                (result, Ok(message))
+            }
+            Err((label, status)) => {
+                tracing::warn!(%partition, outcome = label.as_str(), error = status.message(), "bootstrap failed");
+                (label, Err(status))
+            }
+        };
+        // Whoever hung up needs no answer.
+        let _ = tokio::time::timeout(SEND_LIMIT, outgoing.send(last)).await;
+        self.ended(label, started);
+    }
+
+    fn ended(&self, result: BootstrapResult, started: tokio::time::Instant) {
+        let elapsed = self.pipeline.clock.now().saturating_duration_since(started);
+        self.pipeline.metrics.bootstrap_ended(result, elapsed);
+    }
+
+    async fn run(
+        &self,
+        request: &RestoreRequest,
+        sink: &mut WireSink,
+    ) -> Result<(BootstrapResult, v1::BootstrapResponse), (BootstrapResult, Status)> {
+        if !self.options.enabled && request.local_state != crate::pipeline::LocalState::Intact {
+            let outcome = v1::BootstrapOutcome {
+                result: v1::BootstrapResult::Disabled.into(),
+                detail: "BOOTSTRAP_ENABLED is false".to_owned(),
+                ..v1::BootstrapOutcome::default()
+            };
+            return Ok((BootstrapResult::Disabled, outcome_message(outcome)));
+        }
+        // The semaphore is never closed.
+        let _slot = self.slots.acquire().await;
+        match self.pipeline.restore(request, sink).await {
+            Ok(outcome) => Ok(answer(&outcome)),
+            Err(error) => Err(failure(&error)),
+        }
+    }
+}
+
+/// Tells the progress every few seconds, for ever. One is dropped while other messages are on their way.
+async fn signs_of_life(
+    outgoing: &mpsc::Sender<Outgoing>,
+    progress: watch::Receiver<v1::BootstrapProgress>,
+) {
+    let mut interval = tokio::time::interval(PROGRESS_INTERVAL);
+    loop {
+        interval.tick().await;
+        let now = *progress.borrow();
+        let message = v1::BootstrapResponse {
+            message: Some(bootstrap_response::Message::Progress(now)),
+        };
+        let _ = outgoing.try_send(Ok(message));
+    }
+}
+
+fn superseded_status() -> (BootstrapResult, Status) {
+    let message = "a newer call for this partition took this one's place";
+    let status = convert::refusal(Code::Aborted, v1::ErrorReason::Superseded, message);
+    (BootstrapResult::Superseded, status)
+}
+
+fn stopping_status() -> (BootstrapResult, Status) {
+    let status = convert::refusal(
+        Code::Unavailable,
+        v1::ErrorReason::ShuttingDown,
+        "the sidecar is stopping",
+    );
+    (BootstrapResult::Cancelled, status)
+}
+
+fn outcome_message(outcome: v1::BootstrapOutcome) -> v1::BootstrapResponse {
+    v1::BootstrapResponse {
+        message: Some(bootstrap_response::Message::Outcome(outcome)),
+    }
+}
+
+fn answer(outcome: &RestoreOutcome) -> (BootstrapResult, v1::BootstrapResponse) {
+    let (label, result, detail) = match outcome {
+        RestoreOutcome::Installed { .. } => (
+            BootstrapResult::Installed,
+            v1::BootstrapResult::Installed,
+            "",
+        ),
+        RestoreOutcome::UseLocal => (
+            BootstrapResult::UseLocal,
+            v1::BootstrapResult::UseLocal,
+            "the local state is intact",
+        ),
+        RestoreOutcome::NoSnapshot => (
+            BootstrapResult::NoSnapshot,
+            v1::BootstrapResult::NoSnapshot,
+            "no snapshot of this lineage exists",
+        ),
+        RestoreOutcome::NotCovered { detail } => (
+            BootstrapResult::NotCovered,
+            v1::BootstrapResult::NotCovered,
+            detail.as_str(),
+        ),
+    };
+    let mut message = v1::BootstrapOutcome {
+        result: result.into(),
+        detail: detail.to_owned(),
+        ..v1::BootstrapOutcome::default()
+    };
+    if let RestoreOutcome::Installed { id, last_included } = outcome {
+        message.snapshot_id = id.to_string();
+        message.last_included = Some(convert::wire_log_id(*last_included));
+    }
+    (label, outcome_message(message))
+}
+
+/// The error of a restore as a status. An unreadable store is UNAVAILABLE, never an outcome.
+fn failure(error: &RestoreError) -> (BootstrapResult, Status) {
+    use v1::ErrorReason;
+    let kind = error.kind();
+    let identity = matches!(error, RestoreError::Pipeline(error) if error.stage == Stage::Identity && error.is_store());
+    let (label, code, reason) = match (error, kind) {
+        (
+            RestoreError::NotOurBroker {
+                field: "boot_id", ..
+            },
+            _,
+        ) => (
+            BootstrapResult::Refused,
+            Code::FailedPrecondition,
+            ErrorReason::BootIdMismatch,
+        ),
+        (RestoreError::NotOurBroker { .. }, _) => (
+            BootstrapResult::Identity,
+            Code::FailedPrecondition,
+            ErrorReason::LineageMismatch,
+        ),
+        (RestoreError::NoneVerifies { .. }, _) => (
+            BootstrapResult::NoneVerifies,
+            Code::DataLoss,
+            ErrorReason::NoSnapshotVerifies,
+        ),
+        (RestoreError::BrokerGaveUp(_) | RestoreError::Closed(_), _) => (
+            BootstrapResult::Cancelled,
+            Code::Aborted,
+            ErrorReason::Unspecified,
+        ),
+        (RestoreError::Pipeline(_), Kind::Unavailable | Kind::Cancelled) => (
+            BootstrapResult::StoreUnavailable,
+            Code::Unavailable,
+            ErrorReason::StoreUnavailable,
+        ),
+        (RestoreError::Pipeline(_), _) if identity => (
+            BootstrapResult::Identity,
+            Code::FailedPrecondition,
+            ErrorReason::StoreIdentity,
+        ),
+        (RestoreError::Pipeline(_), kind) => (
+            BootstrapResult::Failed,
+            convert::code_of(kind),
+            ErrorReason::Unspecified,
+        ),
+    };
+    (label, convert::refusal(code, reason, error.to_string()))
+}
+
+/// One conversation's wire.
+struct WireSink {
+    incoming: Streaming<v1::BootstrapRequest>,
+    outgoing: mpsc::Sender<Outgoing>,
+    progress: watch::Sender<v1::BootstrapProgress>,
+}
+
+#[async_trait]
+impl RestoreSink for WireSink {
+    fn progress(&mut self, phase: RestorePhase, sent_bytes: u64, total_bytes: u64) {
+        let phase = match phase {
+            RestorePhase::Choosing => v1::BootstrapPhase::Choosing,
+            RestorePhase::Sending => v1::BootstrapPhase::Sending,
+            RestorePhase::Installing => v1::BootstrapPhase::Installing,
+        };
+        self.progress.send_replace(v1::BootstrapProgress {
+            phase: phase.into(),
+            sent_bytes,
+            total_bytes,
+        });
+    }
+
+    async fn send(&mut self, event: RestoreEvent) -> Result<(), SinkClosed> {
+        use bootstrap_response::Message;
+        let message = match event {
+            RestoreEvent::Begin(manifest) => Message::Snapshot(convert::begin_message(&manifest)),
+            RestoreEvent::Chunk(part, data) => Message::Chunk(v1::SnapshotChunk { part, data }),
+            RestoreEvent::End(manifest) => Message::Trailer(convert::trailer_message(&manifest)),
+            RestoreEvent::Abandon(id, detail) => Message::Abandon(v1::BootstrapAbandon {
+                snapshot_id: id.to_string(),
+                detail,
+            }),
+        };
+        let response = v1::BootstrapResponse {
+            message: Some(message),
+        };
+        match tokio::time::timeout(SEND_LIMIT, self.outgoing.send(Ok(response))).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(SinkClosed),
+        }
+    }
+
+    fn early_answer(&mut self) -> Option<Answer> {
+        let message = self.incoming.next().now_or_never()??;
+        parse_answer(message.ok()?).ok()
+    }
+
+    async fn answer(&mut self) -> Result<Answer, SinkClosed> {
+        match tokio::time::timeout(ANSWER_LIMIT, self.incoming.message()).await {
+            Ok(Ok(Some(message))) => parse_answer(message),
+            _ => Err(SinkClosed),
+        }
+    }
+}
+
+fn parse_answer(request: v1::BootstrapRequest) -> Result<Answer, SinkClosed> {
+    match request.message {
+        Some(bootstrap_request::Message::Installed(installed)) => {
+            let last_included = installed.last_included.ok_or(SinkClosed)?;
+            Ok(Answer::Installed {
+                snapshot_id: installed.snapshot_id,
+                last_included: LogId::new(last_included.term, last_included.index),
+            })
+        }
+        Some(bootstrap_request::Message::Rejected(rejected)) => {
+            let reason = match rejected.reason() {
+                v1::RejectReason::Corrupt => RejectReason::Corrupt,
+                v1::RejectReason::ConfState => RejectReason::ConfState,
+                v1::RejectReason::Codec => RejectReason::Codec,
+                v1::RejectReason::Lineage => RejectReason::Lineage,
+                v1::RejectReason::Io | v1::RejectReason::Unspecified => RejectReason::Io,
+                v1::RejectReason::NotEmpty => RejectReason::NotEmpty,
+            };
+            Ok(Answer::Rejected {
+                reason,
+                detail: rejected.detail,
+            })
+        }
+        Some(bootstrap_request::Message::Begin(_)) | None => Err(SinkClosed),
+    }
+}

@@ -1,0 +1,14 @@
+//! What the sidecar serves: Bootstrap for its broker, Admin for operators, health, reflection, and plain HTTP.
+//!
+//! Wire types end here; everything behind speaks words of the domain.
+
+mod admin;
+mod bootstrap;
+mod convert;
+mod http;
+mod listen;
+
+pub use admin::AdminService;
+pub use bootstrap::{BootstrapOptions, BootstrapService};
+pub use http::{HttpState, router};
+pub use listen::{ListenError, Listener, bind, bind_http};

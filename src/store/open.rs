@@ -1,0 +1,181 @@
+//! Opening a store as configured.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use object_store::{
+    BackoffConfig, ClientOptions, ObjectStore, RetryConfig,
+    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    azure::MicrosoftAzureBuilder,
+    gcp::GoogleCloudStorageBuilder,
+    local::LocalFileSystem,
+    memory::InMemory,
+};
+use secrecy::ExposeSecret;
+
+use super::{Observer, Store, StoreError, StoreOptions};
+use crate::config::object_store::{Backend, ObjectStoreConfig, S3Config};
+
+/// First pause between retries of one HTTP request; later ones are random and longer.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause between retries of one HTTP request.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+impl Store {
+    /// Opens the configured store. Makes no request; a local directory is created if it is missing.
+    ///
+    /// S3 also reads `AWS_*` of the environment the way `object_store` does: server-side encryption
+    /// (`AWS_SERVER_SIDE_ENCRYPTION`, `AWS_SSE_KMS_KEY_ID`), credentials of the standard chain when none are
+    /// configured, and switches for unusual servers. `AWS_PROFILE` and SSO are not supported by it.
+    pub fn open(
+        config: &ObjectStoreConfig,
+        options: StoreOptions,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, StoreError> {
+        let inner = match &config.backend {
+            Backend::S3(s3) => {
+                let env = std::env::vars_os().filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                });
+                build("s3", s3_builder(s3, env, &options)?.build())?
+            }
+            Backend::Gcs { bucket } => {
+                let builder = GoogleCloudStorageBuilder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_client_options(client_options(&options))
+                    .with_retry(retry_config(&options));
+                build("gcs", builder.build())?
+            }
+            Backend::Azure { container } => {
+                let builder = MicrosoftAzureBuilder::from_env()
+                    .with_container_name(container)
+                    .with_client_options(client_options(&options))
+                    .with_retry(retry_config(&options));
+                build("azure", builder.build())?
+            }
+            Backend::Local { root } => return open_local(root, options, observer),
+            Backend::Memory => Arc::new(InMemory::new()),
+        };
+        Ok(Self::from_object_store(inner, options, observer))
+    }
+}
+
+fn build<S: ObjectStore>(
+    backend: &'static str,
+    built: object_store::Result<S>,
+) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    match built {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(source) => Err(StoreError::Open {
+            backend,
+            source: Box::new(source),
+        }),
+    }
+}
+
+fn open_local(
+    root: &Path,
+    options: StoreOptions,
+    observer: Arc<dyn Observer>,
+) -> Result<Store, StoreError> {
+    let unusable = |source| StoreError::Root {
+        path: root.to_path_buf(),
+        source,
+    };
+    std::fs::create_dir_all(root).map_err(unusable)?;
+    let root = std::fs::canonicalize(root).map_err(unusable)?;
+    let inner = build(
+        "local",
+        LocalFileSystem::new_with_prefix(&root).map(|local| local.with_fsync(true)),
+    )?;
+    let mut store = Store::from_object_store(inner, options, observer);
+    store.root = Some(Arc::new(root));
+    Ok(store)
+}
+
+/// The S3 client: the environment's `AWS_*` first, then the configuration, which wins.
+fn s3_builder(
+    config: &S3Config,
+    env: impl Iterator<Item = (String, String)>,
+    options: &StoreOptions,
+) -> Result<AmazonS3Builder, StoreError> {
+    use AmazonS3ConfigKey as ConfigKey;
+    let own_keys = config.access_key.is_some();
+    // Plain DELETE is what every compatible server has; the bulk call is not.
+    let mut builder = AmazonS3Builder::new().with_disable_bulk_delete(true);
+    for (name, value) in env {
+        let key = name
+            .strip_prefix("AWS_")
+            .and_then(|_| name.to_ascii_lowercase().parse::<ConfigKey>().ok());
+        let credential = matches!(
+            key,
+            Some(ConfigKey::AccessKeyId | ConfigKey::SecretAccessKey | ConfigKey::Token)
+        );
+        match key {
+            // Half of one credential and half of another would be refused in a confusing way.
+            Some(_) if credential && own_keys => {}
+            Some(key) if !value.is_empty() => builder = builder.with_config(key, value),
+            _ => {}
+        }
+    }
+    builder = builder
+        .with_bucket_name(&config.bucket)
+        .with_virtual_hosted_style_request(!config.path_style)
+        .with_client_options(client_options(options).with_allow_http(config.disable_ssl))
+        .with_retry(retry_config(options));
+    if let Some(region) = &config.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder.with_config(ConfigKey::S3Endpoint, bucket_endpoint(config, endpoint)?);
+    }
+    if let Some(key) = &config.access_key {
+        builder = builder.with_access_key_id(key.expose_secret());
+    }
+    if let Some(secret) = &config.secret_key {
+        builder = builder.with_secret_access_key(secret.expose_secret());
+    }
+    if let Some(token) = &config.session_token {
+        builder = builder.with_token(token.expose_secret());
+    }
+    Ok(builder)
+}
+
+/// The endpoint as `object_store` wants it: with virtual-hosted style the bucket is the first label of the host.
+fn bucket_endpoint(config: &S3Config, endpoint: &url::Url) -> Result<String, StoreError> {
+    let plain = endpoint.as_str().trim_end_matches('/').to_owned();
+    if config.path_style {
+        return Ok(plain);
+    }
+    let Some(url::Host::Domain(host)) = endpoint.host() else {
+        return Err(StoreError::EndpointHost { endpoint: plain });
+    };
+    let bucket = &config.bucket;
+    if host.starts_with(&format!("{bucket}.")) {
+        return Ok(plain);
+    }
+    let mut hosted = endpoint.clone();
+    match hosted.set_host(Some(&format!("{bucket}.{host}"))) {
+        Ok(()) => Ok(hosted.as_str().trim_end_matches('/').to_owned()),
+        Err(_) => Err(StoreError::EndpointHost { endpoint: plain }),
+    }
+}
+
+fn client_options(options: &StoreOptions) -> ClientOptions {
+    // The read timeout of the HTTP client also runs while a request body is sent, so it would cut slow uploads:
+    // silence is measured by this module, between the pieces of an answer.
+    ClientOptions::new()
+        .with_connect_timeout(options.connect_timeout)
+        .with_timeout(options.long_timeout)
+}
+
+fn retry_config(options: &StoreOptions) -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: BACKOFF_FIRST,
+            max_backoff: BACKOFF_MAX,
+            base: 2.0,
+        },
+        max_retries: options.max_retries,
+        retry_timeout: options.body_timeout,
+    }
+}

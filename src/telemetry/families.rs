@@ -1,0 +1,132 @@
+//! The table of metric families: names, labels and meaning. docs/METRICS.md is compared with it.
+
+/// Prefix of every family.
+pub const PREFIX: &str = "chronik_snapshot_";
+
+/// One family.
+#[derive(Debug)]
+pub struct Family {
+    /// Name without prefix.
+    pub name: &'static str,
+    /// Type.
+    pub kind: FamilyKind,
+    /// Label names.
+    pub labels: &'static [&'static str],
+    /// Unit; empty = none.
+    pub unit: &'static str,
+    /// What it counts or shows.
+    pub meaning: &'static str,
+    /// When an operator should look closer; empty = never by itself.
+    pub worry: &'static str,
+}
+
+/// Prometheus types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FamilyKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Distribution.
+    Histogram,
+}
+
+impl FamilyKind {
+    /// As Prometheus spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// Declares the families and the list of all of them, so that none can be forgotten.
+macro_rules! families {
+    ($($ident:ident: $kind:ident $name:literal [$($label:literal),*] $unit:literal, $meaning:literal, $worry:literal;)+) => {
+        $(
+            #[doc = $meaning]
+            pub static $ident: Family = Family {
+                name: $name,
+                kind: FamilyKind::$kind,
+                labels: &[$($label),*],
+                unit: $unit,
+                meaning: $meaning,
+                worry: $worry,
+            };
+        )+
+
+        /// Every family, in the order of the documentation.
+        pub static FAMILIES: &[&Family] = &[$(&$ident,)+];
+    };
+}
+
+families! {
+    BUILD_INFO: Gauge "build_info" ["version"] "",
+        "Always 1; the label carries the version.", "";
+    LOOP_RUNNING: Gauge "loop_running" [] "",
+        "1 while the loop runs, 0 when it is switched off or stopping.", "0 for more than a few minutes.";
+    LOOP_LAST_TICK: Gauge "loop_last_tick_timestamp_seconds" [] "seconds since the Unix epoch",
+        "End of the last tick; 0 = none yet.", "Older than three times CHECK_INTERVAL_SECS.";
+    BROKER_CONNECTED: Gauge "broker_connected" [] "",
+        "1 = the last call to the broker succeeded.", "0 for longer than a broker restart takes.";
+    STORE_AVAILABLE: Gauge "store_available" [] "",
+        "1 = the last request to the object store was answered.", "0 for longer than TIME_THRESHOLD_SECS: logs grow meanwhile.";
+    IDENTITY_PROBLEM: Gauge "identity_problem" [] "",
+        "1 = the store belongs to another cluster or incarnation, or cannot be claimed: nothing is written or deleted.", "1, at once.";
+    OPERATIONS: Counter "operations_total" ["operation", "result"] "operations",
+        "Operations that ended.", "See failures_total.";
+    OPERATION_DURATION: Histogram "operation_duration_seconds" ["operation"] "seconds",
+        "Time that operations took, however they ended.", "Snapshots that take longer than half of DELETE_GRACE_SECS.";
+    FAILURES: Counter "failures_total" ["operation", "reason"] "operations",
+        "Operations that failed, by the kind of the error.", "Any `corrupt` or `internal`; a steady rate of the others.";
+    IN_FLIGHT: Gauge "in_flight" ["operation"] "operations",
+        "Operations that run now.", "";
+    QUEUE_DEPTH: Gauge "queue_depth" [] "partitions",
+        "Partitions that wait for a slot.", "Growing over hours: raise MAX_CONCURRENT.";
+    DUE_PARTITIONS: Gauge "due_partitions" ["trigger"] "partitions",
+        "Partitions that were due at the last tick, by trigger.", "`unprotected` above 0.";
+    LAST_SUCCESS: Gauge "last_success_timestamp_seconds" ["topic", "partition"] "seconds since the Unix epoch",
+        "When this process last saw a new proven snapshot of the partition; 0 = not yet.", "Older than twice TIME_THRESHOLD_SECS while the log grows.";
+    LAST_INCLUDED_INDEX: Gauge "last_included_index" ["topic", "partition"] "log index",
+        "Where the newest proven snapshot ends (inclusive); 0 = none.", "Falls.";
+    LOG_ENTRIES_SINCE_SNAPSHOT: Gauge "log_entries_since_snapshot" ["topic", "partition"] "entries",
+        "Entries applied since the newest proven snapshot.", "Several times LOG_THRESHOLD.";
+    LOG_SIZE: Gauge "log_size_bytes" ["topic", "partition"] "bytes",
+        "Size of the replica's log on disk, as the broker says.", "Grows without bound.";
+    CONSECUTIVE_FAILURES: Gauge "consecutive_failures" ["topic", "partition"] "operations",
+        "Failures of the partition in a row.", "3 or more.";
+    UNPROTECTED: Gauge "unprotected" ["topic", "partition"] "",
+        "1 = log entries were truncated and no proven snapshot covers them.", "1: the cluster has one copy less than you think.";
+    PARTITION_SERIES_DROPPED: Counter "partition_series_dropped_total" [] "updates",
+        "Updates of partitions that got no series because 2000 partitions have one.", "Grows: use the status of the admin service instead.";
+    RAW_BYTES: Counter "raw_bytes_total" [] "bytes",
+        "State received from the broker and committed in snapshots, before compression.", "";
+    STORED_BYTES: Counter "stored_bytes_total" [] "bytes",
+        "The same after compression.", "";
+    COMPACTED_ENTRIES: Counter "compacted_entries_total" [] "entries",
+        "Log entries that the broker dropped on request.", "Does not grow while snapshots succeed.";
+    COMPACTION_BLOCKED: Counter "compaction_blocked_total" ["reason"] "attempts",
+        "Truncations that were due and did not happen.", "Any `term_mismatch` or `damaged`; a steady rate of the others.";
+    DELETED: Counter "deleted_total" ["reason"] "snapshots",
+        "Snapshots deleted from the store, and data objects that no manifest named.", "";
+    DELETION_BLOCKED: Gauge "deletion_blocked_partitions" [] "partitions",
+        "Partitions in whose folder nothing is deleted, because something there cannot be understood or read.", "Above 0.";
+    ORPHANS_FOUND: Counter "orphans_found_total" [] "objects",
+        "Data objects found that no manifest names: left by crashes.", "A steady rate: snapshots keep dying.";
+    MULTIPART_ABORTED: Counter "multipart_aborted_total" [] "uploads",
+        "Multipart uploads that were aborted.", "A steady rate.";
+    QUARANTINED: Counter "quarantined_total" [] "snapshots",
+        "Snapshots set aside because their data is damaged or gone.", "Any.";
+    DIVERGENCE: Counter "divergence_total" [] "findings",
+        "One log index seen with two terms: replicas of one group have different histories.", "Any, at once.";
+    BOOTSTRAP_REQUESTS: Counter "bootstrap_requests_total" ["outcome"] "calls",
+        "Bootstrap calls that ended.", "`not_covered`, `none_verifies` or `identity`; `store_unavailable` that lasts.";
+    BOOTSTRAP_DURATION: Histogram "bootstrap_duration_seconds" [] "seconds",
+        "Time from the call to its outcome.", "Longer than DELETE_GRACE_SECS.";
+    STORE_REQUESTS: Counter "store_requests_total" ["method", "code"] "calls",
+        "Calls to the object store, by answer. Retries inside one call are not counted.", "`denied` or `bad_length`; a steady rate of `unavailable` or `timeout`.";
+    STORE_REQUEST_DURATION: Histogram "store_request_duration_seconds" ["method"] "seconds",
+        "Time that calls took, retries included.", "";
+}

@@ -1,0 +1,70 @@
+//! Logs: one line per event on standard error, as text or JSON. Panics are logged like any other event.
+
+use std::{io, panic};
+
+use thiserror::Error;
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::error::Kind;
+
+/// Form of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineFormat {
+    /// For people; coloured on a terminal.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Logging could not be set up.
+#[derive(Debug, Error)]
+pub enum LogsError {
+    /// The filter is not understood.
+    #[error("log filter is not understood")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// Logging was set up before.
+    #[error("logging is set up already")]
+    Twice(#[from] tracing_subscriber::util::TryInitError),
+}
+
+impl LogsError {
+    /// A bad filter is the operator's; a second call is ours.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Filter(_) => Kind::Invalid,
+            Self::Twice(_) => Kind::Internal,
+        }
+    }
+}
+
+/// Sets up logging for the whole process; once.
+pub fn init(filter: &str, format: LineFormat) -> Result<(), LogsError> {
+    let registry = tracing_subscriber::registry().with(EnvFilter::try_new(filter)?);
+    let lines = fmt::layer().with_writer(io::stderr);
+    match format {
+        LineFormat::Text => {
+            let colours = io::IsTerminal::is_terminal(&io::stderr());
+            registry.with(lines.with_ansi(colours)).try_init()?;
+        }
+        LineFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
+    }
+    log_panics();
+    Ok(())
+}
+
+/// The usual report of a panic goes to standard error as loose text: replace it by an event.
+fn log_panics() {
+    panic::set_hook(Box::new(|info| {
+        let message = info.payload_as_str().unwrap_or("the panic carries no text");
+        let location = info.location().map(ToString::to_string);
+        let thread = std::thread::current();
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(
+            panic = message,
+            location = location.as_deref().unwrap_or("unknown"),
+            thread = thread.name().unwrap_or("unnamed"),
+            %backtrace,
+            "a task panicked"
+        );
+    }));
+}

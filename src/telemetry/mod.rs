@@ -1,0 +1,14 @@
+//! What the process tells about itself: metrics and logs.
+
+pub mod families;
+mod labels;
+pub mod logs;
+mod metrics;
+mod partitions;
+mod series;
+
+pub use labels::{
+    BlockReason, BootstrapResult, DeleteReason, Label, Operation, Outcome, StoreCode, StoreMethod,
+};
+pub use metrics::{InFlight, Metrics, MetricsError};
+pub use partitions::{PARTITION_SERIES_MAX, PartitionSample};

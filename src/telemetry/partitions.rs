@@ -1,0 +1,133 @@
+//! The series that carry topic and partition: a bounded number of them, removed when their partition leaves.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use prometheus::{GaugeVec, IntCounter, IntGaugeVec, Registry};
+
+use super::{MetricsError, families as f, series};
+use crate::raft::TopicPartition;
+
+/// Partitions that get series; each has one series in each family.
+pub const PARTITION_SERIES_MAX: usize = 2000;
+
+/// What is known of one partition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PartitionSample {
+    /// Wall time since the Unix epoch at which a new proven snapshot was last seen; none = not yet.
+    pub last_success: Option<Duration>,
+    /// Where the newest proven snapshot ends (inclusive); 0 = none.
+    pub last_included_index: u64,
+    /// Entries applied since.
+    pub log_entries_since_snapshot: u64,
+    /// Size of the log.
+    pub log_size_bytes: u64,
+    /// Failures in a row.
+    pub consecutive_failures: u32,
+    /// Log entries are gone that no proven snapshot covers.
+    pub unprotected: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct PartitionSeries {
+    known: Mutex<HashSet<TopicPartition>>,
+    dropped: IntCounter,
+    last_success: GaugeVec,
+    last_included_index: IntGaugeVec,
+    log_entries_since_snapshot: IntGaugeVec,
+    log_size_bytes: IntGaugeVec,
+    consecutive_failures: IntGaugeVec,
+    unprotected: IntGaugeVec,
+}
+
+impl PartitionSeries {
+    pub(super) fn new(registry: &Registry) -> Result<Self, MetricsError> {
+        Ok(Self {
+            known: Mutex::default(),
+            dropped: series::counter(registry, &f::PARTITION_SERIES_DROPPED)?,
+            last_success: series::float_gauges(registry, &f::LAST_SUCCESS)?,
+            last_included_index: series::int_gauges(registry, &f::LAST_INCLUDED_INDEX)?,
+            log_entries_since_snapshot: series::int_gauges(
+                registry,
+                &f::LOG_ENTRIES_SINCE_SNAPSHOT,
+            )?,
+            log_size_bytes: series::int_gauges(registry, &f::LOG_SIZE)?,
+            consecutive_failures: series::int_gauges(registry, &f::CONSECUTIVE_FAILURES)?,
+            unprotected: series::int_gauges(registry, &f::UNPROTECTED)?,
+        })
+    }
+
+    pub(super) fn set(&self, partition: &TopicPartition, sample: &PartitionSample) {
+        // The lock is held while the series are written, so that `retain` cannot remove them in between.
+        let mut known = self.known();
+        if !known.contains(partition) {
+            if known.len() >= PARTITION_SERIES_MAX {
+                self.dropped.inc();
+                return;
+            }
+            known.insert(partition.clone());
+        }
+        let number = partition.partition.to_string();
+        let labels = [partition.topic.as_str(), number.as_str()];
+        let seconds = sample.last_success.unwrap_or_default().as_secs_f64();
+        set_float(&self.last_success, labels, seconds);
+        set_int(
+            &self.last_included_index,
+            labels,
+            sample.last_included_index,
+        );
+        let entries = sample.log_entries_since_snapshot;
+        set_int(&self.log_entries_since_snapshot, labels, entries);
+        set_int(&self.log_size_bytes, labels, sample.log_size_bytes);
+        let failures = u64::from(sample.consecutive_failures);
+        set_int(&self.consecutive_failures, labels, failures);
+        set_int(&self.unprotected, labels, u64::from(sample.unprotected));
+    }
+
+    pub(super) fn retain(&self, is_hosted: impl Fn(&TopicPartition) -> bool) {
+        self.known().retain(|partition| {
+            let stays = is_hosted(partition);
+            if !stays {
+                self.remove(partition);
+            }
+            stays
+        });
+    }
+
+    fn remove(&self, partition: &TopicPartition) {
+        let number = partition.partition.to_string();
+        let labels = [partition.topic.as_str(), number.as_str()];
+        // An error means that the series is gone already.
+        let _ = self.last_success.remove_label_values(&labels);
+        for vec in [
+            &self.last_included_index,
+            &self.log_entries_since_snapshot,
+            &self.log_size_bytes,
+            &self.consecutive_failures,
+            &self.unprotected,
+        ] {
+            let _ = vec.remove_label_values(&labels);
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashSet<TopicPartition>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The labels are the family's own, so the series can always be had.
+fn set_float(vec: &GaugeVec, labels: [&str; 2], value: f64) {
+    if let Ok(series) = vec.get_metric_with_label_values(&labels) {
+        series.set(value);
+    }
+}
+
+/// As [`set_float`]; saturates at `i64::MAX`.
+fn set_int(vec: &IntGaugeVec, labels: [&str; 2], value: u64) {
+    if let Ok(series) = vec.get_metric_with_label_values(&labels) {
+        series.set(i64::try_from(value).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,76 @@
+//! Logs as a supervisor sees them: a child process writes, this one reads.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
+use std::process::Command;
+
+use chronik_snapshotd::telemetry::logs::{self, LineFormat};
+
+/// Runs the named test again, as the child, and gives what it wrote to standard error.
+fn child(test: &str) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env("LOGS_CHILD", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn is_child() -> bool {
+    std::env::var_os("LOGS_CHILD").is_some()
+}
+
+#[test]
+fn a_panic_is_one_json_line_with_its_place() {
+    if is_child() {
+        logs::init("info", LineFormat::Json).unwrap();
+        let worker = std::thread::Builder::new().name("worker".into());
+        let panicked = worker.spawn(|| panic!("no more")).unwrap().join();
+        assert!(panicked.is_err());
+        return;
+    }
+    let lines = child("a_panic_is_one_json_line_with_its_place");
+    let mut lines = lines.lines();
+    let line: serde_json::Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+    assert_eq!(lines.next(), None);
+    assert_eq!(line["level"], "ERROR");
+    assert_eq!(line["panic"], "no more");
+    assert_eq!(line["thread"], "worker");
+    assert!(
+        line["location"]
+            .as_str()
+            .unwrap()
+            .starts_with("tests/logs.rs:")
+    );
+}
+
+#[test]
+fn the_filter_decides_what_is_written() {
+    if is_child() {
+        logs::init("warn,quiet=off", LineFormat::Text).unwrap();
+        tracing::info!("too low");
+        tracing::warn!(target: "quiet", "switched off");
+        tracing::warn!(partition = "orders/3", "told");
+        return;
+    }
+    let lines = child("the_filter_decides_what_is_written");
+    assert!(
+        lines.contains("WARN") && lines.contains("told partition=\"orders/3\""),
+        "{lines}"
+    );
+    assert!(!lines.contains("too low") && !lines.contains("switched off"));
+}
+
+#[test]
+fn logging_is_set_up_once() {
+    if is_child() {
+        logs::init("info", LineFormat::Text).unwrap();
+        assert!(logs::init("info", LineFormat::Text).is_err());
+        return;
+    }
+    child("logging_is_set_up_once");
+}
