@@ -22,10 +22,9 @@ use crate::{
     broker::{Broker, BrokerError, GrpcBroker, GrpcOptions},
     catalog::{Catalog, Sweeper},
     clock::{SharedClock, SystemClock, unix_ms},
-    config::{CompressionChoice, CompressionCodec, Config, Endpoint},
+    config::{Config, Endpoint},
     control,
     error::Kind,
-    format::{Codec, Compression, FormatError},
     pipeline::{
         Pipeline, PipelineOptions,
         plane::{DataPlane, MemoryBudget, RateLimit, Workers},
@@ -43,7 +42,7 @@ use crate::{
         bind_http, router,
     },
     store::{Code, Method, Observer, Store, StoreError, StoreOptions},
-    telemetry::{Metrics, MetricsError, StoreCode, StoreMethod},
+    telemetry::{Metrics, MetricsError},
 };
 
 /// Memory for data in flight, over all snapshots and restores.
@@ -69,9 +68,6 @@ pub enum AppError {
     /// Metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
-    /// Compression level and method do not fit.
-    #[error("COMPRESSION_LEVEL: {0}")]
-    Compression(#[from] FormatError),
     /// The store's configuration.
     #[error("the object store could not be set up: {0}")]
     Store(#[from] StoreError),
@@ -92,7 +88,6 @@ impl AppError {
         match self {
             Self::Setup(_) | Self::Listen(_) => Kind::Unavailable,
             Self::Metrics(_) | Self::Reflection(_) => Kind::Internal,
-            Self::Compression(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Broker(error) => error.kind(),
         }
@@ -247,7 +242,7 @@ fn build_pipeline(
         options: PipelineOptions {
             policy: config.policy.clone(),
             verify: config.verify,
-            compression: compression(config.compression)?,
+            compression: config.compression,
         },
         plane: DataPlane::new(budget, workers, upload_rate),
         abort: CancellationToken::new(),
@@ -260,15 +255,6 @@ fn connect(endpoint: &Endpoint) -> Result<Arc<dyn Broker>, BrokerError> {
         Endpoint::Tcp { .. } => Arc::new(GrpcBroker::tcp(&endpoint.to_string(), options)?),
         Endpoint::Unix(path) => Arc::new(GrpcBroker::unix(path.clone(), options)?),
     })
-}
-
-fn compression(choice: CompressionChoice) -> Result<Compression, FormatError> {
-    let codec = match choice.codec {
-        CompressionCodec::None => Codec::None,
-        CompressionCodec::Gzip => Codec::Gzip,
-        CompressionCodec::Zstd => Codec::Zstd,
-    };
-    Compression::new(codec, choice.level)
 }
 
 fn scheduler_options(config: &Config) -> SchedulerOptions {
@@ -341,32 +327,6 @@ struct StoreMetrics(Metrics);
 
 impl Observer for StoreMetrics {
     fn request(&self, method: Method, code: Code, elapsed: Duration) {
-        self.0
-            .store_request(method_label(method), code_label(code), elapsed);
-    }
-}
-
-const fn method_label(method: Method) -> StoreMethod {
-    match method {
-        Method::Get | Method::GetRange => StoreMethod::Get,
-        Method::Head => StoreMethod::Head,
-        Method::List => StoreMethod::List,
-        Method::Put | Method::PutNew => StoreMethod::Put,
-        Method::UploadCreate => StoreMethod::CreateMultipart,
-        Method::UploadPart => StoreMethod::PutPart,
-        Method::UploadComplete => StoreMethod::CompleteMultipart,
-        Method::UploadAbort => StoreMethod::AbortMultipart,
-        Method::Delete => StoreMethod::Delete,
-    }
-}
-
-const fn code_label(code: Code) -> StoreCode {
-    match code {
-        Code::Ok => StoreCode::Ok,
-        Code::NotFound => StoreCode::NotFound,
-        Code::Exists => StoreCode::AlreadyExists,
-        Code::Denied => StoreCode::Denied,
-        Code::Timeout | Code::Unavailable => StoreCode::Unavailable,
-        Code::BadLength | Code::Invalid => StoreCode::Invalid,
+        self.0.store_request(method, code, elapsed);
     }
 }

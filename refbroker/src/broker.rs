@@ -20,6 +20,7 @@ use crate::{
     driver::{
         DriverError, INPUT_QUEUE, TICK, disk_thread,
         input::{DriverHandle, Input, NewReplica},
+        proposals::Proposals,
         run::{Driver, DriverParts},
         shared::Shared,
     },
@@ -210,18 +211,18 @@ impl Assembly {
             groups_dir: groups_dir.clone(),
         });
         self.serve_peers(peer_state.clone()).await?;
-        let identity = match disk.identity {
-            Some(identity) => identity,
-            None => {
-                let found = join::find_cluster(&self.args, &self.clients, &me).await?;
-                identity::store(&self.args.data_dir, &found)?;
-                found
-            }
+        let identity = if let Some(identity) = disk.identity {
+            identity
+        } else {
+            let found = join::find_cluster(&self.args, &self.clients, &me).await?;
+            identity::store(&self.args.data_dir, &found)?;
+            found
         };
         let _ = peer_state.identity.set(identity.clone());
 
         let (inputs, input_queue) = mpsc::channel(INPUT_QUEUE);
-        let driver = DriverHandle::new(inputs);
+        let proposals = Arc::<Proposals>::default();
+        let driver = DriverHandle::new(inputs, proposals.clone());
         let node = Arc::new(BrokerNode::new(
             me.clone(),
             (identity.cluster_id.clone(), identity.incarnation),
@@ -257,6 +258,7 @@ impl Assembly {
             hold_entries: self.args.hold_entries,
             log: disk.log.clone(),
             inputs: input_queue,
+            proposals,
             shared: self.shared.clone(),
             outbound: Arc::new(links),
             disk: disk_tasks,
@@ -333,12 +335,13 @@ impl Assembly {
             address: address.to_string(),
             source,
         })?;
-        let service = PeerServiceServer::new(PeerServer::new(state))
+        let service = PeerServiceServer::new(PeerServer::new(state, self.stop.clone()))
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        let incoming = TcpListenerStream::new(listener);
         let serving = server::builder()
             .add_service(service)
-            .serve_with_incoming(TcpListenerStream::new(listener));
+            .serve_with_incoming_shutdown(incoming, self.stop.clone().cancelled_owned());
         self.spawn_server(async move { serving.await.map_err(ServerError::from) });
         Ok(())
     }
@@ -348,7 +351,8 @@ impl Assembly {
         serving: impl Future<Output = Result<(), ServerError>> + Send + 'static,
     ) {
         let failed = self.failed.clone();
-        self.spawn(async move {
+        // Ends by itself when stopped: connections are told, calls see the same token.
+        self.tracker.spawn(async move {
             if let Err(error) = serving.await {
                 error!(error = %report(&error), "a listener failed");
                 failed.cancel();

@@ -149,13 +149,13 @@ pub struct ServeArgs {
     /// Where the other brokers connect.
     #[arg(long)]
     pub peer_listen: SocketAddr,
-    /// Where the sidecar connects: HOST:PORT or unix:/path.
+    /// Where the sidecar connects: `HOST:PORT` or `unix:/path`.
     #[arg(long)]
     pub snapshot_listen: Listen,
-    /// Where the sidecar listens: <http://HOST:PORT> or unix:/path. Without it a broker that lost its disk starts empty.
+    /// Where the sidecar listens: `http://HOST:PORT` or `unix:/path`. Without it a broker that lost its disk starts empty.
     #[arg(long)]
     pub sidecar_endpoint: Option<SidecarEndpoint>,
-    /// All brokers, this one among them: 1=127.0.0.1:7101,2=127.0.0.1:7102.
+    /// All brokers, this one among them: `1=127.0.0.1:7101,2=127.0.0.1:7102`.
     #[arg(long)]
     pub peers: Peers,
     /// Identity of the cluster. Default for a new one: the lowest broker's replica id.
@@ -170,7 +170,7 @@ pub struct ServeArgs {
     /// Log entries that are kept for a peer that lags; one that lags more is healed with a snapshot.
     #[arg(long, default_value = "10000")]
     pub hold_entries: u64,
-    /// Format of the log on stderr; RUST_LOG sets the level.
+    /// Format of the log on stderr; `RUST_LOG` sets the level.
     #[arg(long, value_enum, default_value = "text")]
     pub log: LogFormat,
 }

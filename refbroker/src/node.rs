@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::{
-    sync::{Mutex, Semaphore},
+    sync::Mutex,
     time::{Instant, timeout, timeout_at},
 };
 use tonic::Code;
@@ -21,7 +21,7 @@ use crate::{
         PartitionView, TopicView,
     },
     driver::{
-        input::{Applied, DriverHandle, Input},
+        input::{Applied, DriverHandle},
         shared::{GroupShared, Shared},
     },
     identity::Member,
@@ -31,8 +31,6 @@ use crate::{
     state::partition::PartitionView as Records,
 };
 
-/// Bytes of batches that wait to be replicated.
-const MAX_PENDING_BYTES: u32 = 64 << 20;
 /// Producer ids fetched at once.
 const PRODUCER_ID_BLOCK: u32 = 100;
 /// Pause before another try to reach the `__meta` leader.
@@ -48,7 +46,6 @@ pub struct BrokerNode {
     driver: DriverHandle,
     shared: Arc<Shared>,
     clients: Arc<Clients>,
-    pending_bytes: Semaphore,
     producer_ids: Mutex<std::ops::Range<i64>>,
     /// Leaders of groups that this broker does not host, as the other brokers tell.
     told_leaders: RwLock<HashMap<u64, u64>>,
@@ -70,7 +67,6 @@ impl BrokerNode {
             driver,
             shared,
             clients,
-            pending_bytes: Semaphore::new(MAX_PENDING_BYTES as usize),
             producer_ids: Mutex::new(0..0),
             told_leaders: RwLock::default(),
         }
@@ -166,8 +162,8 @@ impl BrokerNode {
                 None => Err(ApiError::NoController),
             };
             match outcome {
-                Err(ApiError::NotLeader | ApiError::NoController) => {}
-                Ok((_, Outcome::NotFormed)) => {}
+                Err(ApiError::NotLeader | ApiError::NoController) | Ok((_, Outcome::NotFormed)) => {
+                }
                 other => return other,
             }
             if Instant::now() + RETRY >= deadline {
@@ -320,28 +316,16 @@ impl Node for BrokerNode {
         batch: Bytes,
         within: Duration,
     ) -> Result<Appended, ApiError> {
-        let deadline = Instant::now() + within;
         let group = self.group(topic, partition)?;
         if !group.is_serving() {
             return Err(ApiError::NotLeader);
         }
-        let bytes = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-        let permits = self
-            .pending_bytes
-            .acquire_many(bytes.min(MAX_PENDING_BYTES));
-        let permits = timeout_at(deadline, permits).await;
-        let _permits = permits
-            .map_err(|_| ApiError::TimedOut)?
-            .map_err(|_| ApiError::Storage)?;
-        let asked = self.driver.ask(|reply| Input::Propose {
-            group_id: group.group_id,
-            data: batch,
-            reply,
-        });
-        match timeout_at(deadline, asked).await {
-            Ok(Some(Ok(Applied::Batch(outcome)))) => outcome,
-            Ok(Some(Err(error))) => Err(error),
-            Ok(Some(Ok(Applied::Meta(..))) | None) => Err(ApiError::Storage),
+        // Nothing is awaited before: appends take effect in the order in which they are first polled.
+        let answer = self.driver.propose(group.group_id, batch)?;
+        match timeout(within, answer).await {
+            Ok(Ok(Ok(Applied::Batch(outcome)))) => outcome,
+            Ok(Ok(Err(error))) => Err(error),
+            Ok(Ok(Ok(Applied::Meta(..))) | Err(_)) => Err(ApiError::Storage),
             Err(_) => Err(ApiError::TimedOut),
         }
     }

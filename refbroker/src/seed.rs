@@ -42,7 +42,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// Longest pause between two tries.
 const LAST_RETRY: Duration = Duration::from_secs(4);
 /// A sidecar that is silent for so long is given up.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// Deadline of a connection attempt, and of a question to a peer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time that the sidecar has to take note of a success.

@@ -1,158 +1,43 @@
 //! One call: deadline, sorting of the answer, counting.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, timeout};
 
 use super::{Store, StoreError};
+use crate::telemetry::{StoreCode as Code, StoreMethod as Method};
 
-/// What was asked of the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Method {
-    /// A whole object.
-    Get,
-    /// A range of an object.
-    GetRange,
-    /// Size and time of an object.
-    Head,
-    /// All objects under a folder.
-    List,
-    /// A write.
-    Put,
-    /// A create-only write.
-    PutNew,
-    /// Start of a multipart upload.
-    UploadCreate,
-    /// One part.
-    UploadPart,
-    /// End of a multipart upload.
-    UploadComplete,
-    /// Removal of an unfinished multipart upload.
-    UploadAbort,
-    /// Removal of an object.
-    Delete,
+/// True when the method asks nothing of any object: only the bucket can be missing.
+pub(super) const fn needs_bucket_only(method: Method) -> bool {
+    matches!(
+        method,
+        Method::List | Method::Put | Method::PutNew | Method::UploadCreate
+    )
 }
 
-impl Method {
-    /// Every method, for initialising metric series.
-    pub const ALL: [Self; 11] = [
-        Self::Get,
-        Self::GetRange,
-        Self::Head,
-        Self::List,
-        Self::Put,
-        Self::PutNew,
-        Self::UploadCreate,
-        Self::UploadPart,
-        Self::UploadComplete,
-        Self::UploadAbort,
-        Self::Delete,
-    ];
-
-    /// Label for metrics and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::GetRange => "get_range",
-            Self::Head => "head",
-            Self::List => "list",
-            Self::Put => "put",
-            Self::PutNew => "put_new",
-            Self::UploadCreate => "upload_create",
-            Self::UploadPart => "upload_part",
-            Self::UploadComplete => "upload_complete",
-            Self::UploadAbort => "upload_abort",
-            Self::Delete => "delete",
-        }
-    }
-
-    /// True when the method asks nothing of any object: only the bucket can be missing.
-    pub(super) const fn needs_bucket_only(self) -> bool {
-        matches!(
-            self,
-            Self::List | Self::Put | Self::PutNew | Self::UploadCreate
-        )
-    }
-
-    /// True when the method asks about one existing object or upload.
-    pub(super) const fn is_read(self) -> bool {
-        matches!(
-            self,
-            Self::Get | Self::GetRange | Self::Head | Self::Delete | Self::UploadAbort
-        )
-    }
+/// True when the method asks about one existing object or upload.
+pub(super) const fn is_read(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Get | Method::GetRange | Method::Head | Method::Delete | Method::UploadAbort
+    )
 }
 
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// How a call ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Code {
-    /// Done.
-    Ok,
-    /// No such object.
-    NotFound,
-    /// A create-only write found an object.
-    Exists,
-    /// Not allowed.
-    Denied,
-    /// No answer in time.
-    Timeout,
-    /// No usable answer, or no such bucket.
-    Unavailable,
-    /// The object is not as long as it must be.
-    BadLength,
-    /// Refused before or by the store as not possible.
-    Invalid,
-}
-
-impl Code {
-    /// Every code, for initialising metric series.
-    pub const ALL: [Self; 8] = [
-        Self::Ok,
-        Self::NotFound,
-        Self::Exists,
-        Self::Denied,
-        Self::Timeout,
-        Self::Unavailable,
-        Self::BadLength,
-        Self::Invalid,
-    ];
-
-    /// Label for metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::NotFound => "not_found",
-            Self::Exists => "exists",
-            Self::Denied => "denied",
-            Self::Timeout => "timeout",
-            Self::Unavailable => "unavailable",
-            Self::BadLength => "bad_length",
-            Self::Invalid => "invalid",
-        }
-    }
-
-    const fn of(error: &StoreError) -> Self {
-        match error {
-            StoreError::NotFound { .. } => Self::NotFound,
-            StoreError::Exists { .. } => Self::Exists,
-            StoreError::Denied { .. } => Self::Denied,
-            StoreError::Timeout { .. } | StoreError::NoProgress { .. } => Self::Timeout,
-            StoreError::NoBucket { .. } | StoreError::Request { .. } => Self::Unavailable,
-            StoreError::TooLarge { .. } | StoreError::Short { .. } => Self::BadLength,
-            StoreError::TooMany { .. }
-            | StoreError::TooLong { .. }
-            | StoreError::IllegalKey { .. }
-            | StoreError::Unsupported { .. }
-            | StoreError::Open { .. }
-            | StoreError::EndpointHost { .. }
-            | StoreError::Root { .. } => Self::Invalid,
-        }
+const fn code_of(error: &StoreError) -> Code {
+    match error {
+        StoreError::NotFound { .. } => Code::NotFound,
+        StoreError::Exists { .. } => Code::Exists,
+        StoreError::Denied { .. } => Code::Denied,
+        StoreError::Timeout { .. } | StoreError::NoProgress { .. } => Code::Timeout,
+        StoreError::NoBucket { .. } | StoreError::Request { .. } => Code::Unavailable,
+        StoreError::TooLarge { .. } | StoreError::Short { .. } => Code::BadLength,
+        StoreError::TooMany { .. }
+        | StoreError::TooLong { .. }
+        | StoreError::IllegalKey { .. }
+        | StoreError::Unsupported { .. }
+        | StoreError::Open { .. }
+        | StoreError::EndpointHost { .. }
+        | StoreError::Root { .. } => Code::Invalid,
     }
 }
 
@@ -190,7 +75,7 @@ impl Store {
                 deadline,
             }),
         };
-        let code = result.as_ref().map_or_else(Code::of, |_| Code::Ok);
+        let code = result.as_ref().map_or_else(code_of, |_| Code::Ok);
         self.observer.request(method, code, start.elapsed());
         result
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use object_store::Error as Source;
 use thiserror::Error;
 
-use super::{Key, Method};
+use super::{Key, Method, call};
 use crate::error::Kind;
 
 /// Why a call failed. Text and `Debug` never carry credentials: requests are signed in headers, and addresses
@@ -192,10 +192,12 @@ impl StoreError {
     pub(super) fn classify(method: Method, key: &str, source: Source) -> Self {
         let owned = key.to_owned();
         match source {
-            Source::NotFound { .. } if names_the_bucket(&source) || method.needs_bucket_only() => {
+            Source::NotFound { .. }
+                if names_the_bucket(&source) || call::needs_bucket_only(method) =>
+            {
                 Self::NoBucket { method, key: owned }
             }
-            Source::NotFound { .. } if method.is_read() => match Key::new(owned) {
+            Source::NotFound { .. } if call::is_read(method) => match Key::new(owned) {
                 Ok(key) => Self::NotFound { key },
                 Err(error) => error,
             },

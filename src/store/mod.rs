@@ -35,8 +35,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use bytes::Bytes;
 use object_store::ObjectStore;
 
+pub use crate::telemetry::{StoreCode as Code, StoreMethod as Method};
+
 pub use self::{
-    call::{Code, Method, NoObserver, Observer},
+    call::{NoObserver, Observer},
     error::StoreError,
     key::{KEY_MAX_BYTES, Key},
     upload::{UPLOAD_PARTS_MAX, Upload, UploadProgress, part_size_bytes},

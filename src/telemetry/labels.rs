@@ -1,6 +1,8 @@
 //! The values that labels can take. Every label but topic and partition is one of these enums, so the number of
 //! series is known.
 
+use std::fmt;
+
 use crate::{
     error::Kind,
     policy::{EvictReason, NoCut, Trigger},
@@ -22,6 +24,12 @@ macro_rules! label {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum $name {
             $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
         }
 
         impl Label for $name {

@@ -210,8 +210,14 @@ impl Group {
         message.from = self.replica.peer_id;
         message.set_entries(entries.collect::<Vec<_>>().into());
         if self.node.step(message).is_err() {
-            // Leadership is being transferred, or too much is uncommitted: nothing was appended.
-            refuse(proposals, &ApiError::NotLeader);
+            // Nothing was appended: leadership is being transferred, or too much is uncommitted.
+            let handing_over = self.node.raft.lead_transferee.is_some();
+            let error = if handing_over {
+                ApiError::NotLeader
+            } else {
+                ApiError::TimedOut
+            };
+            refuse(proposals, &error);
             return;
         }
         let term = self.node.raft.term;

@@ -1,9 +1,12 @@
 //! What reaches the driver, and the handle that sends it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use raft::eraftpb::Message;
 use tokio::sync::{mpsc, oneshot};
 
+use super::proposals::{Proposal, Proposals};
 use crate::{
     api::{ApiError, Appended},
     meta,
@@ -114,15 +117,8 @@ pub enum Input {
         /// The message.
         message: Box<Message>,
     },
-    /// An entry to replicate.
-    Propose {
-        /// Group.
-        group_id: u64,
-        /// Its data.
-        data: Bytes,
-        /// Answered when it is applied here, or lost.
-        reply: Reply<Result<Applied, ApiError>>,
-    },
+    /// There are proposals to take.
+    Wake,
     /// A broker cannot be reached.
     Unreachable(i32),
     /// A snapshot was sent, or not.
@@ -192,12 +188,32 @@ pub enum Input {
 #[derive(Debug, Clone)]
 pub struct DriverHandle {
     inputs: mpsc::Sender<Input>,
+    proposals: Arc<Proposals>,
 }
 
 impl DriverHandle {
-    /// Around the driver's queue.
-    pub fn new(inputs: mpsc::Sender<Input>) -> Self {
-        Self { inputs }
+    /// Around the driver's queues.
+    pub fn new(inputs: mpsc::Sender<Input>, proposals: Arc<Proposals>) -> Self {
+        Self { inputs, proposals }
+    }
+
+    /// Brings an entry on its way, at once and in order. The answer comes when it is applied here, or lost.
+    pub fn propose(
+        &self,
+        group_id: u64,
+        data: Bytes,
+    ) -> Result<oneshot::Receiver<Result<Applied, ApiError>>, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let proposal = Proposal {
+            group_id,
+            data,
+            reply,
+        };
+        if self.proposals.push(proposal)? {
+            // A full queue means that the driver is awake and takes the proposals in its next round.
+            let _ = self.inputs.try_send(Input::Wake);
+        }
+        Ok(answer)
     }
 
     /// Waits for a place in the queue; `false` = the driver is gone.

@@ -183,7 +183,7 @@ impl Driver {
     /// Starts a replica for the first time. Files first, then one commit record, then Raft.
     pub(super) fn start_new(
         &mut self,
-        replica: NewReplica,
+        replica: &NewReplica,
         seed: Option<Box<Staged>>,
     ) -> Result<Result<(), StartRefusal>, DriverError> {
         let group_id = replica.group_id;
@@ -203,11 +203,11 @@ impl Driver {
             (applied, conf_state, file)
         } else {
             disk::create_dir(&state_dir).map_err(StateError::io(&state_dir))?;
-            let state_part = empty_state(&replica, &state_dir, self.parts.segment_bytes)?;
+            let state_part = empty_state(replica, &state_dir, self.parts.segment_bytes)?;
             let file = write_state_file(&state_dir, LogPos::default(), &state_part)?;
-            (LogPos::default(), initial_conf(&replica), file)
+            (LogPos::default(), initial_conf(replica), file)
         };
-        let record = applied_record(&replica, applied, conf_state, generation, &file);
+        let record = applied_record(replica, applied, conf_state, generation, &file);
         let mut batch = LogBatch::default();
         put_seed(&mut batch, group_id, &record)?;
         self.parts.log.write(&mut batch, true)?;
@@ -247,7 +247,7 @@ impl Driver {
                 initial_voters: group.initial_voters.clone(),
             };
             if group.initial_voters.contains(&replica.peer_id) {
-                if let Err(refusal) = self.start_new(new, None)? {
+                if let Err(refusal) = self.start_new(&new, None)? {
                     warn!(%refusal, group_id = group.group_id, "replica not created");
                 }
             } else if self.parts.lost.try_send(new).is_ok() {

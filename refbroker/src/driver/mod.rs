@@ -10,6 +10,7 @@ pub mod disk_thread;
 pub mod group;
 pub mod input;
 pub mod lifecycle;
+pub mod proposals;
 pub mod reconcile;
 pub mod run;
 pub mod shared;
@@ -34,7 +35,7 @@ pub const APPEND_BYTES: u64 = 1 << 20;
 /// `MsgAppend`s on the way to one peer.
 pub const INFLIGHT_APPENDS: usize = 256;
 /// Uncommitted bytes of one group; proposals beyond are refused.
-pub const UNCOMMITTED_BYTES: u64 = 256 << 20;
+pub const UNCOMMITTED_BYTES: u64 = 64 << 20;
 /// Committed bytes that are applied in one go.
 pub const APPLY_BYTES: u64 = 16 << 20;
 /// Ticks between checkpoints of a group that has something new.

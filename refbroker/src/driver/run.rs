@@ -25,6 +25,7 @@ use super::{
     CHECKPOINT_ENTRIES, CHECKPOINT_TICKS, DriverError, INPUTS_PER_ROUND, apply, compact,
     group::{Group, Machine},
     input::{CompactRefusal, CompactRequest, Compacted, ExportRefusal, Input, NewReplica},
+    proposals::{Proposal, Proposals},
     reconcile,
     shared::Shared,
 };
@@ -104,6 +105,8 @@ pub struct DriverParts {
     pub log: LogEngine,
     /// The queue.
     pub inputs: mpsc::Receiver<Input>,
+    /// Entries to replicate.
+    pub proposals: Arc<Proposals>,
     /// What others see.
     pub shared: Arc<Shared>,
     /// The other brokers.
@@ -201,17 +204,7 @@ impl Driver {
                 group_id,
                 message,
             } => self.step(from_broker, group_id, *message),
-            Input::Propose {
-                group_id,
-                data,
-                reply,
-            } => match self.groups.get_mut(&group_id) {
-                Some(group) => {
-                    group.proposals.push((data, reply));
-                    self.dirty.insert(group_id);
-                }
-                None => drop(reply.send(Err(ApiError::NotLeader))),
-            },
+            Input::Wake => {}
             Input::Unreachable(broker) => self.unreachable(broker),
             Input::SnapshotReport {
                 group_id,
@@ -248,7 +241,7 @@ impl Driver {
                 replica,
                 seed,
                 reply,
-            } => drop(reply.send(self.start_new(*replica, seed)?)),
+            } => drop(reply.send(self.start_new(&replica, seed)?)),
             Input::Shutdown => self.begin_shutdown(),
             Input::Halt => self.halted = true,
         }
@@ -458,6 +451,7 @@ impl Driver {
     }
 
     fn round(&mut self) -> Result<(), DriverError> {
+        self.take_proposals();
         let dirty = std::mem::take(&mut self.dirty);
         for group_id in &dirty {
             if let Some(group) = self.groups.get_mut(group_id) {
@@ -490,6 +484,23 @@ impl Driver {
         }
         self.publish();
         Ok(())
+    }
+
+    fn take_proposals(&mut self) {
+        for proposal in self.parts.proposals.take() {
+            let Proposal {
+                group_id,
+                data,
+                reply,
+            } = proposal;
+            match self.groups.get_mut(&group_id) {
+                Some(group) => {
+                    group.proposals.push((data, reply));
+                    self.dirty.insert(group_id);
+                }
+                None => drop(reply.send(Err(ApiError::NotLeader))),
+            }
+        }
     }
 
     fn take_ready(&mut self, group_id: u64) -> Result<Option<Flight>, DriverError> {

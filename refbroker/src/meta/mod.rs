@@ -222,18 +222,18 @@ impl MetaState {
         self.brokers.insert(broker_id, member);
         if !same_disk {
             let mut meta_replicas = std::mem::take(&mut self.meta_replicas);
-            if !meta_replicas
+            if meta_replicas
                 .iter()
                 .any(|replica| replica.broker_id == broker_id)
             {
+                self.replace_peer(&mut meta_replicas, broker_id);
+            } else {
                 let peer_id = self.allocate_peer();
                 meta_replicas.push(Replica {
                     broker_id,
                     peer_id,
                     replaced: Vec::new(),
                 });
-            } else {
-                self.replace_peer(&mut meta_replicas, broker_id);
             }
             self.meta_replicas = meta_replicas;
             let mut topics = std::mem::take(&mut self.topics);

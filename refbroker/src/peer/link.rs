@@ -42,7 +42,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// Snapshots sent at one time.
 const MAX_SENDS: usize = 4;
 /// Time that a receiver has to flush and verify.
-const INSTALL_TIMEOUT: Duration = Duration::from_secs(120);
+const INSTALL_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Who this broker says it is.
 #[derive(Debug, Clone)]
@@ -188,7 +188,7 @@ async fn transfer(
     let convert = move |item| {
         let message = match item {
             PinItem::Header(header) => snapshot_transfer::Message::Begin(SnapshotBegin {
-                header: Some(header),
+                header: Some(*header),
                 ..begin.clone()
             }),
             PinItem::Chunk(chunk) => snapshot_transfer::Message::Chunk(chunk),

@@ -9,6 +9,7 @@ use std::{
 use protobuf::Message as _;
 use raft::eraftpb::{Message, MessageType};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -36,7 +37,7 @@ use crate::{
 /// Snapshots taken in at one time.
 const MAX_RECEIVES: usize = 4;
 /// A sender that is silent for so long is given up.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// Time for a command of `__meta`.
 const PROPOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -57,14 +58,16 @@ pub struct PeerState {
 /// The service.
 pub struct PeerServer {
     state: Arc<PeerState>,
+    stop: CancellationToken,
     receives: Semaphore,
 }
 
 impl PeerServer {
-    /// Around the state.
-    pub fn new(state: Arc<PeerState>) -> Self {
+    /// Around the state. `stop` ends open streams.
+    pub fn new(state: Arc<PeerState>, stop: CancellationToken) -> Self {
         Self {
             state,
+            stop,
             receives: Semaphore::new(MAX_RECEIVES),
         }
     }
@@ -102,6 +105,33 @@ impl PeerServer {
             .filter(|member| member.broker_id == asker)
             .map(|member| member.replica_uuid)
             .next()
+    }
+
+    async fn messages(
+        &self,
+        mut stream: Streaming<RaftBatch>,
+    ) -> Result<Response<RaftSummary>, Status> {
+        let mut from_broker = None;
+        while let Some(batch) = stream.message().await? {
+            let from_broker = match from_broker {
+                Some(known) => known,
+                None => *from_broker.insert(self.check(batch.identity.as_ref())?),
+            };
+            let driver = self.driver()?;
+            for envelope in batch.messages {
+                let message = Message::parse_from_carllerche_bytes(&envelope.message)
+                    .map_err(|_| Status::invalid_argument("message does not decode"))?;
+                let input = Input::Raft {
+                    from_broker,
+                    group_id: envelope.group_id,
+                    message: Box::new(message),
+                };
+                if !driver.send(input).await {
+                    return Err(Status::unavailable("this broker is stopping"));
+                }
+            }
+        }
+        Ok(Response::new(RaftSummary {}))
     }
 
     async fn receive(
@@ -201,15 +231,11 @@ pub async fn propose_here(
     command: bytes::Bytes,
     timeout: Duration,
 ) -> Result<(u64, Outcome), ApiError> {
-    let asked = driver.ask(|reply| Input::Propose {
-        group_id: meta::GROUP_ID,
-        data: command,
-        reply,
-    });
-    match tokio::time::timeout(timeout, asked).await {
-        Ok(Some(Ok(Applied::Meta(index, outcome)))) => Ok((index, outcome)),
-        Ok(Some(Err(error))) => Err(error),
-        Ok(Some(Ok(Applied::Batch(_))) | None) => Err(ApiError::Storage),
+    let answer = driver.propose(meta::GROUP_ID, command)?;
+    match tokio::time::timeout(timeout, answer).await {
+        Ok(Ok(Ok(Applied::Meta(index, outcome)))) => Ok((index, outcome)),
+        Ok(Ok(Err(error))) => Err(error),
+        Ok(Ok(Ok(Applied::Batch(_))) | Err(_)) => Err(ApiError::Storage),
         Err(_) => Err(ApiError::TimedOut),
     }
 }
@@ -228,28 +254,10 @@ impl PeerService for PeerServer {
         &self,
         request: Request<Streaming<RaftBatch>>,
     ) -> Result<Response<RaftSummary>, Status> {
-        let mut stream = request.into_inner();
-        let mut from_broker = None;
-        while let Some(batch) = stream.message().await? {
-            let from_broker = match from_broker {
-                Some(known) => known,
-                None => *from_broker.insert(self.check(batch.identity.as_ref())?),
-            };
-            let driver = self.driver()?;
-            for envelope in batch.messages {
-                let message = Message::parse_from_carllerche_bytes(&envelope.message)
-                    .map_err(|_| Status::invalid_argument("message does not decode"))?;
-                let input = Input::Raft {
-                    from_broker,
-                    group_id: envelope.group_id,
-                    message: Box::new(message),
-                };
-                if !driver.send(input).await {
-                    return Err(Status::unavailable("this broker is stopping"));
-                }
-            }
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Status::unavailable("this broker is stopping")),
+            outcome = self.messages(request.into_inner()) => outcome,
         }
-        Ok(Response::new(RaftSummary {}))
     }
 
     async fn send_snapshot(
@@ -264,7 +272,10 @@ impl PeerService for PeerServer {
         let Some(snapshot_transfer::Message::Begin(begin)) = next(&mut stream).await? else {
             return Err(Status::invalid_argument("begin expected"));
         };
-        let accepted = self.receive(begin, stream).await?;
+        let accepted = tokio::select! {
+            () = self.stop.cancelled() => Err(Status::unavailable("this broker is stopping")),
+            accepted = self.receive(begin, stream) => accepted,
+        }?;
         Ok(Response::new(SnapshotTransferResult { accepted }))
     }
 

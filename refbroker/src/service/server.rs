@@ -96,13 +96,11 @@ pub async fn serve(
         .add_service(service)
         .add_service(health_service)
         .add_service(reflection);
-    tokio::select! {
-        () = stop.cancelled() => {
-            set_health(&health, ServingStatus::NotServing).await;
-            Ok(())
-        }
-        outcome = run(router, bound) => Ok(outcome?),
-    }
+    let stopped = async move {
+        stop.cancelled().await;
+        set_health(&health, ServingStatus::NotServing).await;
+    };
+    Ok(run(router, bound, stopped).await?)
 }
 
 async fn set_health(health: &HealthReporter, status: ServingStatus) {
@@ -111,17 +109,19 @@ async fn set_health(health: &HealthReporter, status: ServingStatus) {
     health.set_service_status(name, status).await;
 }
 
-async fn run(router: Router, bound: Bound) -> Result<(), tonic::transport::Error> {
+async fn run(
+    router: Router,
+    bound: Bound,
+    stopped: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
     match bound {
         Bound::Tcp(listener) => {
-            router
-                .serve_with_incoming(TcpListenerStream::new(listener))
-                .await
+            let incoming = TcpListenerStream::new(listener);
+            router.serve_with_incoming_shutdown(incoming, stopped).await
         }
         Bound::Unix(listener) => {
-            router
-                .serve_with_incoming(UnixListenerStream::new(listener))
-                .await
+            let incoming = UnixListenerStream::new(listener);
+            router.serve_with_incoming_shutdown(incoming, stopped).await
         }
     }
 }

@@ -141,7 +141,7 @@ impl SnapshotServer {
         Ok(group)
     }
 
-    fn status(&self, group: &GroupShared) -> ReplicaStatus {
+    fn replica_status(group: &GroupShared) -> ReplicaStatus {
         let status = group.status();
         let records = group.view.as_ref().map_or(0, |view| view.size_bytes());
         let mut voters = status.conf_state.voters.clone();
@@ -224,7 +224,7 @@ impl SnapshotBrokerService for SnapshotServer {
             .filter(|group| !group.status().out_of_order)
             .map(|group| {
                 Ok(ListReplicasResponse {
-                    replica: Some(self.status(group)),
+                    replica: Some(Self::replica_status(group)),
                 })
             })
             .collect();
@@ -351,7 +351,7 @@ impl SnapshotBrokerService for SnapshotServer {
 
 fn response(item: PinItem) -> ExportSnapshotResponse {
     let message = match item {
-        PinItem::Header(header) => export_snapshot_response::Message::Header(header),
+        PinItem::Header(header) => export_snapshot_response::Message::Header(*header),
         PinItem::Chunk(chunk) => export_snapshot_response::Message::Chunk(chunk),
         PinItem::Trailer(trailer) => export_snapshot_response::Message::Trailer(trailer),
     };

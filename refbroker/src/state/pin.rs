@@ -17,7 +17,7 @@ use crate::proto::v1::{
 /// Data bytes in one message.
 pub const CHUNK_BYTES: usize = 1 << 20;
 /// A receiver that takes nothing for so long loses the pinned view.
-pub const PIN_TIMEOUT: Duration = Duration::from_secs(60);
+pub const PIN_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Where the bytes of a part are.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ pub struct Pin {
 #[derive(Debug)]
 pub enum PinItem {
     /// First.
-    Header(SnapshotHeader),
+    Header(Box<SnapshotHeader>),
     /// Then these.
     Chunk(SnapshotChunk),
     /// Last.
@@ -119,7 +119,7 @@ impl Pin {
             digests: Vec::new(),
         };
         let descriptors = header.parts.clone();
-        offer(to, convert(PinItem::Header(header))).await?;
+        offer(to, convert(PinItem::Header(Box::new(header)))).await?;
         for (number, (part, descriptor)) in (0_u32..).zip(self.parts.iter().zip(&descriptors)) {
             if descriptor.omitted {
                 continue;

@@ -1,6 +1,15 @@
 //! A cluster of brokers in this process, each with its own directory and ports.
 
-#![allow(dead_code, reason = "each test binary uses another part of it")]
+#![allow(
+    dead_code,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "test support: a panic is the answer, and each test binary uses another part of it"
+)]
+
+pub mod sidecar;
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +29,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 /// Long enough for a loaded machine with two cores.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A Kafka v2 record batch with one record of `payload`.
 pub fn batch(payload: &[u8]) -> Bytes {
