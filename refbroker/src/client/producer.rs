@@ -32,7 +32,7 @@ const INIT_PRODUCER_ID_VERSION: i16 = 4;
 /// Batches under way: as many as a broker remembers of each producer.
 const WINDOW: usize = 5;
 /// What the broker may take before it answers that it does not know.
-const BROKER_TIMEOUT_MS: i32 = 10_000;
+const BROKER_TIMEOUT_MS: i32 = 4_000;
 
 /// What is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl Producer {
             };
             let room = open && self.window.len() < WINDOW;
             let step = tokio::select! {
-                answer = timeout(REQUEST_TIMEOUT * 3, receive(connection)) => Step::Answer(answer),
+                answer = timeout(REQUEST_TIMEOUT, receive(connection)) => Step::Answer(answer),
                 record = source.recv(), if room => Step::Record(record),
             };
             match step {
@@ -147,7 +147,7 @@ impl Producer {
                     self.recover(ClientError::TimedOut {
                         address,
                         what: "produce",
-                        after: REQUEST_TIMEOUT * 3,
+                        after: REQUEST_TIMEOUT,
                     })
                     .await?;
                 }

@@ -37,7 +37,7 @@ pub async fn describe(endpoint: &str) -> Result<DescribeBrokerResponse, ClientEr
 pub async fn list_replicas(endpoint: &str) -> Result<Vec<ReplicaStatus>, ClientError> {
     let fail = |status| failed("ListReplicas", endpoint, status);
     let mut client = connect(endpoint)?;
-    let answer = client.list_replicas(Request::new(ListReplicasRequest {}));
+    let answer = client.list_replicas(Request::new(ListReplicasRequest::default()));
     let mut stream = answer.await.map_err(fail)?.into_inner();
     let mut replicas = Vec::new();
     while let Some(message) = stream.message().await.map_err(fail)? {
