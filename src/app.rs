@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::Server;
+use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
@@ -39,7 +39,7 @@ use crate::{
     scheduler::{Scheduler, SchedulerOptions},
     server::{
         AdminService, BootstrapOptions, BootstrapService, HttpState, ListenError, Listener, bind,
-        bind_http, router,
+        bind_http, probe_routes, status_routes,
     },
     store::{Code, Method, Observer, Store, StoreError, StoreOptions},
     telemetry::{Metrics, MetricsError},
@@ -122,7 +122,7 @@ async fn serve(config: Config) -> Result<(), AppError> {
     let grpc = bind(&config.listen).await?;
     let http = bind_http(config.metrics_listen).await?;
     tracing::info!(
-        listen = %config.listen, metrics = %config.metrics_listen, broker = %config.broker_endpoint,
+        listen = %grpc, metrics = %http.local_addr()?, broker = %config.broker_endpoint,
         version = env!("CARGO_PKG_VERSION"), "started"
     );
     let stop = CancellationToken::new();
@@ -146,13 +146,9 @@ async fn serve(config: Config) -> Result<(), AppError> {
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let routes = Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(MAX_FRAME_BYTES)
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
+    let http_state = HttpState { board, metrics };
+    let mut routes = Routes::builder();
+    routes
         .add_service(health_service)
         .add_service(reflection)
         .add_service(
@@ -162,12 +158,21 @@ async fn serve(config: Config) -> Result<(), AppError> {
         .add_service(
             SnapshotAdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES),
         );
+    let routes = routes
+        .routes()
+        .into_axum_router()
+        .merge(status_routes(http_state.clone()));
+    let routes = Server::builder()
+        .accept_http1(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_routes(routes.into());
     tasks.spawn(serve_grpc(grpc, routes, close.clone()));
-    tasks.spawn(serve_http(
-        http,
-        HttpState { board, metrics },
-        close.clone(),
-    ));
+    tasks.spawn(serve_http(http, http_state, close.clone()));
     let scheduler = Scheduler::new(
         pipeline.clone(),
         scheduler_options(&config),
@@ -291,7 +296,7 @@ async fn serve_grpc(
 }
 
 async fn serve_http(listener: TcpListener, state: HttpState, close: CancellationToken) {
-    let served = axum::serve(listener, router(state))
+    let served = axum::serve(listener, probe_routes(state))
         .with_graceful_shutdown(close.cancelled_owned())
         .await;
     if let Err(error) = served {

@@ -135,6 +135,18 @@ impl Broker {
         self.node.clone()
     }
 
+    /// Returns once this broker's metadata know this very disk. Before, it would tell clients of a cluster without
+    /// topics, or of an older one: the time to open the Kafka listener. At once for an intact broker.
+    pub async fn registered(&self) {
+        let (me, replica_uuid) = self.node.identity();
+        let mut changes = self.node.shared().watch_meta();
+        let registered = changes.wait_for(|(_, meta)| {
+            let known = meta.brokers.get(&me);
+            known.is_some_and(|known| known.replica_uuid == replica_uuid)
+        });
+        let _ = registered.await;
+    }
+
     /// This start of the broker.
     pub fn boot_id(&self) -> &str {
         &self.boot_id

@@ -72,6 +72,11 @@ impl BrokerNode {
         }
     }
 
+    /// Broker id and replica id.
+    pub fn identity(&self) -> (i32, Uuid) {
+        (self.me.broker_id, self.me.replica_uuid)
+    }
+
     /// The groups of this broker.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared

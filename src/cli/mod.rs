@@ -62,7 +62,7 @@ enum ConfigCommand {
 /// Parses `arguments` (the program's name first), carries the command out and tells how the process is to end.
 ///
 /// `run` is the daemon itself; it gets a checked configuration and logging that is set up.
-pub fn main<E: Error + 'static>(
+pub fn main<E: Error>(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     run: impl FnOnce(Config) -> Result<(), E>,

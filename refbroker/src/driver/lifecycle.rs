@@ -280,7 +280,10 @@ impl Driver {
             let mut batch = LogBatch::default();
             clean(&mut batch, group_id);
             self.parts.log.write(&mut batch, true)?;
-            disk::remove_dir(&group.dir).map_err(StateError::io(&group.dir))?;
+            // The disk thread may be writing there; what it leaves goes at the next start.
+            if let Err(error) = disk::remove_dir(&group.dir) {
+                warn!(%error, group_id, "state of a deleted topic stays for now");
+            }
         }
         Ok(())
     }

@@ -15,6 +15,8 @@ pub mod reconcile;
 pub mod run;
 pub mod shared;
 pub mod slog_bridge;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -196,7 +196,7 @@ impl Driver {
         self.final_checkpoint()
     }
 
-    fn handle(&mut self, input: Input) -> Result<(), DriverError> {
+    pub(super) fn handle(&mut self, input: Input) -> Result<(), DriverError> {
         match input {
             Input::Tick => self.tick()?,
             Input::Raft {
@@ -254,6 +254,10 @@ impl Driver {
         };
         // A message for the peer id that this broker had before it lost its disk is for a dead one.
         if message.to != group.replica.peer_id || group.out_of_order {
+            return;
+        }
+        // A snapshot counts only together with its bytes.
+        if message.get_msg_type() == MessageType::MsgSnapshot && group.incoming.is_none() {
             return;
         }
         group.peer_brokers.insert(message.from, from_broker);
@@ -450,7 +454,7 @@ impl Driver {
         }
     }
 
-    fn round(&mut self) -> Result<(), DriverError> {
+    pub(super) fn round(&mut self) -> Result<(), DriverError> {
         self.take_proposals();
         let dirty = std::mem::take(&mut self.dirty);
         for group_id in &dirty {

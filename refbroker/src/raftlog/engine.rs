@@ -24,7 +24,7 @@ const NODE_REGION: u64 = 2;
 /// Log files are rotated at this size, so that a truncation frees space soon.
 const FILE_BYTES: u64 = 8 << 20;
 /// Obsolete files are looked for above this size of the log.
-const PURGE_BYTES: u64 = 16 << 20;
+const PURGE_BYTES: u64 = FILE_BYTES;
 
 /// Why the log could not be used.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,10 @@
 //! pinned length, the state part is in memory. A generation that is replaced meanwhile takes its files away; then
 //! reading fails and the stream ends without a trailer.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet, fs::File, io, os::unix::fs::FileExt as _, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinError};
@@ -93,11 +96,12 @@ pub enum PinError {
 impl Pin {
     /// The header as it is sent: parts named in `have` are listed, but their bytes stay away.
     pub fn header_without(&self, have: &[String]) -> SnapshotHeader {
+        let have: HashSet<&str> = have.iter().map(String::as_str).collect();
         let parts = self.parts.iter().map(|part| PartDescriptor {
             part_id: part.part_id.clone(),
             size_bytes: part.source.size_bytes(),
             sealed: part.sealed,
-            omitted: part.sealed && have.contains(&part.part_id),
+            omitted: part.sealed && have.contains(part.part_id.as_str()),
         });
         SnapshotHeader {
             parts: parts.collect(),

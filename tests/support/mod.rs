@@ -1,0 +1,14 @@
+//! What the integration tests share: a scripted broker, the daemon as a process, and small clients.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    missing_docs,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
+pub mod daemon;
+pub mod scripted_broker;
+pub mod seeding;
