@@ -153,6 +153,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// Replicates one Kafka v2 record batch (magic 2, CRC checked by the front) as one Raft entry and returns
     /// once it is committed and applied here (acks=all).
+    ///
+    /// Appends to one partition take effect in the order in which their futures are FIRST POLLED: the front polls
+    /// each once, in order of arrival and outside of tokio's cooperative budget, then lets them run side by side.
     async fn append(
         &self,
         topic: &str,

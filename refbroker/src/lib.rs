@@ -2,11 +2,14 @@
 
 pub mod api;
 pub mod broker;
+pub mod cli;
+pub mod client;
 pub mod config;
 pub mod disk;
 pub mod driver;
 pub mod identity;
 pub mod join;
+pub mod kafka;
 pub mod meta;
 pub mod node;
 pub mod peer;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use tokio::{
+    net::TcpListener,
     runtime::Builder,
     signal::unix::{SignalKind, signal},
 };
@@ -13,6 +14,8 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     broker::{Broker, BrokerError, report},
     config::{LogFormat, ServeArgs},
+    kafka,
+    service::server::ServerError,
 };
 
 /// Exit code of a failure.
@@ -59,12 +62,19 @@ async fn run(args: ServeArgs) -> Result<(), BrokerError> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let kafka_listen = args.kafka_listen;
     let starting = Broker::start(args, &stop);
     let broker = tokio::select! {
         started = starting => started?,
         _ = terminate.recv() => return Err(BrokerError::Stopped),
         _ = interrupt.recv() => return Err(BrokerError::Stopped),
     };
+    let listener = TcpListener::bind(kafka_listen).await;
+    let listener = listener.map_err(|source| ServerError::Listen {
+        address: kafka_listen.to_string(),
+        source,
+    })?;
+    let clients = tokio::spawn(kafka::serve(listener, broker.node(), stop.clone()));
     let failed = tokio::select! {
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
@@ -72,6 +82,7 @@ async fn run(args: ServeArgs) -> Result<(), BrokerError> {
     };
     info!(failed, "stopping");
     stop.cancel();
+    let _ = clients.await;
     let stopped = broker.stop().await;
     if failed && stopped.is_ok() {
         return Err(BrokerError::Superseded);

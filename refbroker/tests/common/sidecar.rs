@@ -119,7 +119,7 @@ impl Cluster {
     /// What the broker says of its replicas.
     pub async fn replica(&self, id: i32, topic: &str) -> ReplicaStatus {
         let mut client = self.sidecar(id).await;
-        let stream = client.list_replicas(ListReplicasRequest {}).await;
+        let stream = client.list_replicas(ListReplicasRequest::default()).await;
         let mut stream = stream.unwrap().into_inner();
         while let Some(message) = stream.message().await.unwrap() {
             let replica = message.replica.unwrap();
