@@ -14,13 +14,14 @@ use tokio::{
 };
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::Server;
+use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     board::Board,
     broker::{Broker, BrokerError, GrpcBroker, GrpcOptions},
-    catalog::{Catalog, Sweeper},
+    catalog::{Catalog, CatalogError, ClusterClaim, Sweeper},
+    cli::Daemon,
     clock::{SharedClock, SystemClock, unix_ms},
     config::{Config, Endpoint},
     control,
@@ -39,9 +40,9 @@ use crate::{
     scheduler::{Scheduler, SchedulerOptions},
     server::{
         AdminService, BootstrapOptions, BootstrapService, HttpState, ListenError, Listener, bind,
-        bind_http, router,
+        bind_http, probe_routes, status_routes,
     },
-    store::{Code, Method, Observer, Store, StoreError, StoreOptions},
+    store::{Code, Method, NoObserver, Observer, Store, StoreError, StoreOptions},
     telemetry::{Metrics, MetricsError},
 };
 
@@ -74,6 +75,9 @@ pub enum AppError {
     /// The broker's endpoint.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// The store's identity.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// An address.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -90,17 +94,49 @@ impl AppError {
             Self::Metrics(_) | Self::Reflection(_) => Kind::Internal,
             Self::Store(error) => error.kind(),
             Self::Broker(error) => error.kind(),
+            Self::Catalog(error) => error.kind(),
         }
     }
 }
 
-/// Runs the daemon until a signal ends it.
-pub fn run(config: Config) -> Result<(), AppError> {
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(config));
-    // Blocking work that was aborted may still run to the end of its block; nobody waits for it.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    result
+/// The program behind the command line.
+#[derive(Debug, Clone, Copy)]
+pub struct App;
+
+impl Daemon for App {
+    type Error = AppError;
+
+    fn run(&self, config: Config) -> Result<(), AppError> {
+        let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+        let result = runtime.block_on(serve(config));
+        // Blocking work that was aborted may still run to the end of its block; nobody waits for it.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        result
+    }
+
+    fn init(&self, config: Config, adopt: bool) -> Result<String, AppError> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(init(&config, adopt))
+    }
+}
+
+/// Checks or makes the claim of the broker's cluster to the store.
+async fn init(config: &Config, adopt: bool) -> Result<String, AppError> {
+    let info = connect(&config.broker_endpoint)?.describe().await?;
+    let store = Store::open(&config.store, StoreOptions::default(), Arc::new(NoObserver))?;
+    let catalog = Catalog::new(store, &config.store.prefix);
+    let claim = ClusterClaim {
+        cluster_id: info.cluster_id,
+        incarnation: info.incarnation,
+        any_log_compacted: info.any_log_compacted && !adopt,
+    };
+    catalog.check_identity(&claim).await?;
+    let (cluster_id, incarnation) = (&claim.cluster_id, claim.incarnation);
+    Ok(format!(
+        "the store belongs to cluster {cluster_id}, incarnation {incarnation}\n"
+    ))
 }
 
 async fn serve(config: Config) -> Result<(), AppError> {
@@ -122,7 +158,7 @@ async fn serve(config: Config) -> Result<(), AppError> {
     let grpc = bind(&config.listen).await?;
     let http = bind_http(config.metrics_listen).await?;
     tracing::info!(
-        listen = %config.listen, metrics = %config.metrics_listen, broker = %config.broker_endpoint,
+        listen = %grpc, metrics = %http.local_addr()?, broker = %config.broker_endpoint,
         version = env!("CARGO_PKG_VERSION"), "started"
     );
     let stop = CancellationToken::new();
@@ -146,13 +182,9 @@ async fn serve(config: Config) -> Result<(), AppError> {
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()?;
-    let routes = Server::builder()
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(MAX_FRAME_BYTES)
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
+    let http_state = HttpState { board, metrics };
+    let mut routes = Routes::builder();
+    routes
         .add_service(health_service)
         .add_service(reflection)
         .add_service(
@@ -162,12 +194,21 @@ async fn serve(config: Config) -> Result<(), AppError> {
         .add_service(
             SnapshotAdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES),
         );
+    let routes = routes
+        .routes()
+        .into_axum_router()
+        .merge(status_routes(http_state.clone()));
+    let routes = Server::builder()
+        .accept_http1(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_routes(routes.into());
     tasks.spawn(serve_grpc(grpc, routes, close.clone()));
-    tasks.spawn(serve_http(
-        http,
-        HttpState { board, metrics },
-        close.clone(),
-    ));
+    tasks.spawn(serve_http(http, http_state, close.clone()));
     let scheduler = Scheduler::new(
         pipeline.clone(),
         scheduler_options(&config),
@@ -291,7 +332,7 @@ async fn serve_grpc(
 }
 
 async fn serve_http(listener: TcpListener, state: HttpState, close: CancellationToken) {
-    let served = axum::serve(listener, router(state))
+    let served = axum::serve(listener, probe_routes(state))
         .with_graceful_shutdown(close.cancelled_owned())
         .await;
     if let Err(error) = served {

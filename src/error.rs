@@ -45,6 +45,22 @@ impl Kind {
     ];
 }
 
+/// The error and everything behind it in one line, for logs and status. A cause that a message quotes already is
+/// not told twice.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// A name or identifier that breaks its rule.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidName {
@@ -77,4 +93,27 @@ pub enum InvalidName {
     /// Incarnations start at 1.
     #[error("incarnation is 0; incarnations start at 1")]
     Incarnation,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Error)]
+    #[error("no answer")]
+    struct Inner;
+
+    #[derive(Debug, Error)]
+    #[error("the store failed")]
+    struct Silent(#[source] Inner);
+
+    #[derive(Debug, Error)]
+    #[error("cannot start: {0}")]
+    struct Outer(#[source] Silent);
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let told = chain(&Outer(Silent(Inner)));
+        assert_eq!(told, "cannot start: the store failed: no answer");
+    }
 }

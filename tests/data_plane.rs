@@ -33,9 +33,9 @@ use chronik_snapshotd::{
 };
 use futures::{Stream, StreamExt, stream};
 use support::{
-    backings,
     faults::{Fault, Faults, Op},
     records::{Random, json_records},
+    stores::backings,
 };
 use thiserror::Error;
 use tokio::sync::mpsc;

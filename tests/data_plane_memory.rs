@@ -21,7 +21,7 @@ use chronik_snapshotd::{
     store::StoreOptions,
 };
 use futures::stream;
-use support::records::json_records;
+use support::{records::json_records, stores::open};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -46,7 +46,7 @@ fn peak_kib() -> u64 {
 async fn a_gigabyte_goes_through_in_flat_memory() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().to_path_buf();
-    let store = support::open(Backend::Local { root }, StoreOptions::default());
+    let store = open(Backend::Local { root }, StoreOptions::default());
     let plane = DataPlane::new(
         MemoryBudget::new(64 << 20),
         Workers::new(NonZeroUsize::new(2).unwrap()),

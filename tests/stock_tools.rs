@@ -27,7 +27,7 @@ use chronik_snapshotd::{
     store::StoreOptions,
 };
 use futures::stream;
-use support::records::json_records;
+use support::{records::json_records, stores::open};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -39,7 +39,7 @@ async fn snapshot(root: &Path, codec: Codec, parts: &[(&str, Vec<u8>)]) -> (Path
         RateLimit::new(None),
     );
     let root = root.to_path_buf();
-    let store = support::open(
+    let store = open(
         Backend::Local { root: root.clone() },
         StoreOptions::default(),
     );

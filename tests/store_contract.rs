@@ -17,11 +17,10 @@ use chronik_snapshotd::{
     store::{Code, Key, Method, PutNew, Store, StoreError, StoreOptions, part_size_bytes},
 };
 use support::{
-    Backing, Seen, backings,
     faults::{Fault, Faults, Op},
     http::{Answer, s3_at, serve},
-    open,
-    s3::SECRET_KEY,
+    s3::{S3Server, SECRET_KEY},
+    stores::{Backing, Seen, backings, local, open},
 };
 
 /// Parts so small that a test needs several, deadlines so short that a test can wait for them.
@@ -390,11 +389,16 @@ async fn an_aborted_upload_leaves_nothing() {
 
 #[tokio::test]
 async fn an_aborted_upload_in_a_directory_leaves_no_file() {
-    let local = support::local(small());
-    let mut upload = local.store.upload(&key("a/b"), 1 << 20);
+    let directory = local(small());
+    let mut upload = directory.store.upload(&key("a/b"), 1 << 20);
     upload.write(bytes(1 << 20, 0)).await.unwrap();
     upload.abort().await.unwrap();
-    let root = local.dir.as_ref().unwrap().path().join("not/yet/there/a");
+    let root = directory
+        .dir
+        .as_ref()
+        .unwrap()
+        .path()
+        .join("not/yet/there/a");
     let left: Vec<_> = std::fs::read_dir(root)
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
@@ -511,16 +515,16 @@ async fn a_missing_bucket_is_told_from_a_missing_object() {
 
 #[tokio::test]
 async fn a_vanished_directory_is_unavailable_not_empty() {
-    let local = support::local(small());
-    local.store.put(&key("a/b"), bytes(1, 0)).await.unwrap();
-    std::fs::remove_dir_all(local.dir.as_ref().unwrap().path().join("not/yet/there")).unwrap();
+    let directory = local(small());
+    directory.store.put(&key("a/b"), bytes(1, 0)).await.unwrap();
+    std::fs::remove_dir_all(directory.dir.as_ref().unwrap().path().join("not/yet/there")).unwrap();
     let at = key("a/b");
     for error in [
-        local.store.get(&at, 10).await.map(drop).unwrap_err(),
-        local.store.head(&at).await.map(drop).unwrap_err(),
-        local.store.list("a/").await.map(drop).unwrap_err(),
-        local.store.list_dirs("").await.map(drop).unwrap_err(),
-        local.store.delete(&at).await.unwrap_err(),
+        directory.store.get(&at, 10).await.map(drop).unwrap_err(),
+        directory.store.head(&at).await.map(drop).unwrap_err(),
+        directory.store.list("a/").await.map(drop).unwrap_err(),
+        directory.store.list_dirs("").await.map(drop).unwrap_err(),
+        directory.store.delete(&at).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), Kind::Unavailable, "{error:?}");
     }
@@ -582,7 +586,7 @@ async fn credentials_never_show() {
 
 #[tokio::test]
 async fn a_wrong_secret_is_denied_by_a_real_server() {
-    let server = support::s3::S3Server::start().await;
+    let server = S3Server::start().await;
     let settings = S3Config {
         secret_key: Some("wrong".into()),
         ..server.config()

@@ -99,37 +99,37 @@ pub struct Offsets {
 /// Why the node refused. The front maps each onto one Kafka error code.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 pub enum ApiError {
-    /// UNKNOWN_TOPIC_OR_PARTITION.
+    /// `UNKNOWN_TOPIC_OR_PARTITION`.
     #[error("no such topic or partition")]
     UnknownTopicOrPartition,
-    /// NOT_LEADER_OR_FOLLOWER: the client refreshes its metadata.
+    /// `NOT_LEADER_OR_FOLLOWER`: the client refreshes its metadata.
     #[error("this broker does not lead the partition")]
     NotLeader,
-    /// NOT_CONTROLLER or COORDINATOR_NOT_AVAILABLE: retry.
+    /// `NOT_CONTROLLER` or `COORDINATOR_NOT_AVAILABLE`: retry.
     #[error("no controller is known yet")]
     NoController,
-    /// REQUEST_TIMED_OUT: the outcome is unknown.
+    /// `REQUEST_TIMED_OUT`: the outcome is unknown.
     #[error("the request timed out; it may or may not take effect")]
     TimedOut,
-    /// TOPIC_ALREADY_EXISTS.
+    /// `TOPIC_ALREADY_EXISTS`.
     #[error("the topic exists already")]
     TopicExists,
-    /// INVALID_REPLICATION_FACTOR.
+    /// `INVALID_REPLICATION_FACTOR`.
     #[error("the replication factor is not possible: {0} brokers are registered")]
     InvalidReplicationFactor(usize),
-    /// OFFSET_OUT_OF_RANGE.
+    /// `OFFSET_OUT_OF_RANGE`.
     #[error("the offset is outside of the log")]
     OffsetOutOfRange,
-    /// OUT_OF_ORDER_SEQUENCE_NUMBER.
+    /// `OUT_OF_ORDER_SEQUENCE_NUMBER`.
     #[error("the producer's sequence number is out of order")]
     OutOfOrderSequence,
-    /// INVALID_PRODUCER_EPOCH.
+    /// `INVALID_PRODUCER_EPOCH`.
     #[error("the producer's epoch is fenced")]
     InvalidProducerEpoch,
-    /// CORRUPT_MESSAGE.
+    /// `CORRUPT_MESSAGE`.
     #[error("the record batch is malformed")]
     CorruptBatch,
-    /// KAFKA_STORAGE_ERROR.
+    /// `KAFKA_STORAGE_ERROR`.
     #[error("the broker's storage failed")]
     Storage,
 }
@@ -153,6 +153,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// Replicates one Kafka v2 record batch (magic 2, CRC checked by the front) as one Raft entry and returns
     /// once it is committed and applied here (acks=all).
+    ///
+    /// Appends to one partition take effect in the order in which their futures are FIRST POLLED: the front polls
+    /// each once, in order of arrival and outside of tokio's cooperative budget, then lets them run side by side.
     async fn append(
         &self,
         topic: &str,

@@ -4,7 +4,10 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::{ExitStatus, print, refuse, warn};
-use crate::config::{self, Layer, Setting, Sources};
+use crate::config::{
+    self, Layer, Setting, Sources,
+    options::{DefaultValue, TABLE},
+};
 
 /// How to show the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,9 +52,21 @@ fn table(settings: &[Setting]) -> String {
 fn row(setting: &Setting) -> [String; 3] {
     [
         setting.key.to_owned(),
-        setting.value.clone().unwrap_or_else(|| "-".into()),
+        setting.value.clone().unwrap_or_else(|| unset(setting.key)),
         setting.source.to_string(),
     ]
+}
+
+/// What stands for an option that nobody set: the rule of its default in brackets, or a dash.
+fn unset(key: &str) -> String {
+    match TABLE
+        .iter()
+        .find(|spec| spec.key == key)
+        .map(|spec| spec.default)
+    {
+        Some(DefaultValue::Computed(rule)) => format!("({rule})"),
+        _ => "-".into(),
+    }
 }
 
 fn json(settings: &[Setting]) -> Value {

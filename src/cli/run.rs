@@ -1,17 +1,13 @@
 //! `run`: the daemon.
 
-use std::error::Error;
-
-use super::{ExitStatus, refuse};
+use super::{Daemon, ExitStatus, refuse};
 use crate::{
-    config::{self, Config, LogFormat, Sources},
+    config::{self, LogFormat, Sources},
+    error::chain,
     telemetry::logs::{self, LineFormat},
 };
 
-pub(super) fn run<E: Error + 'static>(
-    sources: Sources,
-    daemon: impl FnOnce(Config) -> Result<(), E>,
-) -> ExitStatus {
+pub(super) fn run<D: Daemon>(sources: Sources, daemon: &D) -> ExitStatus {
     let loaded = config::load(&sources);
     // The sources hold secrets: nothing needs them any more.
     drop(sources);
@@ -30,10 +26,10 @@ pub(super) fn run<E: Error + 'static>(
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    match daemon(config) {
+    match daemon.run(config) {
         Ok(()) => ExitStatus::Ok,
         Err(error) => {
-            tracing::error!(error = &error as &(dyn Error + 'static), "stopped");
+            tracing::error!(error = chain(&error), "stopped");
             ExitStatus::Failure
         }
     }

@@ -118,6 +118,12 @@ impl<'a> Reader<'a> {
 
     pub(super) fn url(&mut self, spec: &OptionSpec) -> Option<Url> {
         let text = self.text(spec)?;
+        if carries_credentials(&text) {
+            let (_, source) = self.raw(spec.key).unzip();
+            let problem = Problem::UrlWithCredentials;
+            self.faults.push(Fault::of(spec, None, source, problem));
+            return None;
+        }
         let url = Url::parse(&text).ok();
         let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if url.is_none() {
@@ -378,6 +384,11 @@ fn non_zero(value: u64) -> NonZeroUsize {
         .unwrap_or(NonZeroUsize::MIN)
 }
 
+/// An `@` in a URL of a server can only follow a user name or password.
+fn carries_credentials(url: &str) -> bool {
+    url.contains('@')
+}
+
 /// What `config print` shows for a secret.
 const MASK: &str = "********";
 
@@ -411,11 +422,9 @@ fn setting(reader: &Reader<'_>, spec: &'static OptionSpec) -> Setting {
         found => found,
     };
     let (value, source) = found.unzip();
-    let value = if spec.is_secret() {
-        value.map(|_| MASK.to_owned())
-    } else {
-        value
-    };
+    let hides =
+        |text: &str| spec.is_secret() || (spec.kind == ValueKind::Url && carries_credentials(text));
+    let value = value.map(|text| if hides(&text) { MASK.to_owned() } else { text });
     Setting {
         key: spec.key,
         value,

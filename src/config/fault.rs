@@ -154,6 +154,9 @@ pub enum Problem {
     /// Not a URL, or one of another scheme.
     #[error("not an http or https URL with a host")]
     Url,
+    /// A URL that carries a user name or password.
+    #[error("a URL must not carry credentials")]
+    UrlWithCredentials,
     /// A relative path.
     #[error("not an absolute path")]
     RelativePath,
@@ -263,6 +266,7 @@ impl Problem {
             Self::Endpoint { .. } => "write host:port, http://host:port or unix:/path".into(),
             Self::Address => "write ip:port, for example 0.0.0.0:9090 or [::]:9090".into(),
             Self::Url => "write, for example, https://s3.example.com".into(),
+            Self::UrlWithCredentials => "use S3_ACCESS_KEY and S3_SECRET_KEY, or their _FILE forms".into(),
             Self::RelativePath => "write a path that begins with /".into(),
             Self::TlsToBroker => "use http:// on the same host or pod, or unix:/path".into(),
             Self::Exposed => "listen on 127.0.0.1, on [::1] or on unix:/path; or accept the risk with INSECURE=true".into(),

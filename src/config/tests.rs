@@ -359,6 +359,15 @@ fn an_endpoint_without_encryption_must_be_accepted() {
 }
 
 #[test]
+fn a_url_carries_no_credentials() {
+    let given = given().variable("S3_ENDPOINT", "https://me:hunter2@minio");
+    assert_eq!(given.only_fault().1, Problem::UrlWithCredentials);
+    let loaded = given.load();
+    let shown = format!("{}{:?}", loaded.config.unwrap_err(), loaded.settings);
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
 fn credentials_come_in_pairs() {
     let missing = |given: Given| {
         let (key, problem) = given.only_fault();

@@ -12,7 +12,7 @@ use crate::{
     broker::BrokerInfo,
     catalog::CatalogError,
     clock::unix_ms,
-    error::Kind,
+    error::{Kind, chain},
     format::{FORMAT_VERSION, Manifest, ManifestDigest, Proof, Quarantine},
     policy::VerifyLevel,
 };
@@ -105,11 +105,11 @@ impl Pipeline {
             format_version: FORMAT_VERSION,
             snapshot_id: id,
             manifest_digest: digest,
-            reason: problem.to_string(),
+            reason: chain(&problem),
             at_unix_ms: unix_ms(self.clock.wall()),
             by: Self::created_by(info.broker_id),
         };
-        tracing::error!(%partition, snapshot_id = %id, reason = %problem, "snapshot does not verify: quarantined");
+        tracing::error!(%partition, snapshot_id = %id, reason = mark.reason, "snapshot does not verify: quarantined");
         self.metrics.quarantined();
         self.catalog
             .quarantine(partition, &mark)

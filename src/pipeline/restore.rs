@@ -19,7 +19,7 @@ use super::{
 use crate::{
     broker::BrokerInfo,
     catalog::{Folder, Snapshot},
-    error::Kind,
+    error::{Kind, chain},
     format::{Manifest, SnapshotId},
     raft::{Lineage, LogId, TopicPartition},
 };
@@ -332,7 +332,7 @@ impl Pipeline {
                 let scope = Scope::new(Stage::Restore, &manifest.partition).snapshot(snapshot.id);
                 return Err(scope.error(Cause::Read(error)).into());
             }
-            let problem = error.to_string();
+            let problem = chain(&error);
             sink.send(RestoreEvent::Abandon(snapshot.id, problem.clone()))
                 .await?;
             self.quarantine_if_still_corrupt(info, manifest, snapshot.digest)

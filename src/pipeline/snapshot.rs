@@ -75,7 +75,10 @@ impl Pipeline {
             &self.abort,
         )
         .await;
-        let written = written.map_err(|error| scope(Stage::Upload).error(error))?;
+        let written = written.map_err(|error| {
+            self.metrics.multipart_aborted();
+            scope(Stage::Upload).error(error)
+        })?;
         self.metrics
             .add_snapshot_bytes(written.raw_bytes, written.stored_bytes);
         let trailer = export

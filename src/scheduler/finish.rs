@@ -6,7 +6,7 @@ use super::{Finished, PARTITION_BACKOFF, Scheduler, memory::Memory};
 use crate::{
     catalog::Snapshot,
     control::{ControlError, Triggered},
-    error::Kind,
+    error::{Kind, chain},
     pipeline::{PipelineError, Stage, VisitReport},
 };
 
@@ -68,20 +68,22 @@ impl Scheduler {
                 log_failure(error, memory.failures, wait);
             }
         }
+        let blocked = report.error.as_ref().is_some_and(is_blocked);
+        memory.deletion_blocked =
+            blocked || (memory.deletion_blocked && report.retention.is_none());
         let failures = memory.failures;
         self.board.partition(&partition, |status| {
             status.consecutive_failures = failures;
             let problem = report
                 .error
                 .as_ref()
-                .map(ToString::to_string)
+                .map(|error| chain(error))
                 .unwrap_or_default();
-            let blocked = report.error.as_ref().is_some_and(is_blocked);
-            status.deletion_blocked = if blocked {
-                problem.clone()
-            } else {
-                String::new()
-            };
+            if blocked {
+                status.deletion_blocked.clone_from(&problem);
+            } else if report.retention.is_some() {
+                status.deletion_blocked.clear();
+            }
             status.last_error = problem;
         });
         // What the visit changed may make the partition need another one, or none.
@@ -101,7 +103,7 @@ impl Scheduler {
         self.board.daemon(|daemon| {
             daemon.store_available = !away;
             if !away {
-                daemon.identity_problem = identity.map(ToString::to_string).unwrap_or_default();
+                daemon.identity_problem = identity.map(|error| chain(error)).unwrap_or_default();
             }
         });
     }
@@ -126,7 +128,7 @@ fn answer(memory: &mut Memory, report: &VisitReport) {
     let outcome = match (&report.error, newest) {
         (Some(error), _) => Err(ControlError::Failed {
             kind: error.kind(),
-            message: error.to_string(),
+            message: chain(error),
         }),
         (None, Some(newest)) => Ok(proven(newest, report)),
         (None, None) => Err(ControlError::Failed {
@@ -155,13 +157,14 @@ fn is_blocked(error: &PipelineError) -> bool {
 
 fn log_failure(error: &PipelineError, failures: u32, wait: std::time::Duration) {
     let partition = &error.partition;
+    let error_chain = chain(error);
     let (stage, kind, retry_in_secs) = (error.stage, error.kind().as_str(), wait.as_secs());
     match error.kind() {
         Kind::Corrupt | Kind::Invalid | Kind::Internal => {
-            tracing::error!(%partition, %stage, kind, failures, retry_in_secs, %error, "visit failed");
+            tracing::error!(%partition, %stage, kind, failures, retry_in_secs, error = error_chain, "visit failed");
         }
         Kind::Unavailable | Kind::Conflict | Kind::Cancelled => {
-            tracing::warn!(%partition, %stage, kind, failures, retry_in_secs, %error, "visit failed");
+            tracing::warn!(%partition, %stage, kind, failures, retry_in_secs, error = error_chain, "visit failed");
         }
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Memory {
     /// A flagged file may be deleted from here on.
     pub(super) delete_due: Option<Instant>,
     pub(super) pause: Option<Pause>,
+    /// Nothing in the folder may be deleted.
+    pub(super) deletion_blocked: bool,
     pub(super) running: bool,
     pub(super) manual: bool,
     pub(super) waiters: Vec<Waiter>,
@@ -86,6 +88,7 @@ impl Memory {
             next_sweep: now + first_sweep,
             delete_due: None,
             pause: None,
+            deletion_blocked: false,
             running: false,
             manual: false,
             waiters: Vec::new(),

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     broker::{BrokerError, BrokerInfo, Replica},
     clock::unix_ms,
+    error::chain,
     policy::{Decision, NotMine, Trigger},
     raft::{Lineage, TopicPartition},
     telemetry::{Label as _, PartitionSample},
@@ -56,7 +57,10 @@ impl Scheduler {
 
     fn broker_away(&mut self, error: &BrokerError, now: Instant) {
         if self.tick_failures == 0 {
-            tracing::warn!(%error, "the broker does not answer; trying again");
+            tracing::warn!(
+                error = chain(error),
+                "the broker does not answer; trying again"
+            );
         }
         self.tick_failures = self.tick_failures.saturating_add(1);
         self.pipeline.metrics.set_broker_connected(false);
@@ -121,6 +125,11 @@ impl Scheduler {
                 *due.entry(trigger).or_default() += 1;
             }
         }
+        let blocked = self
+            .partitions
+            .values()
+            .filter(|memory| memory.deletion_blocked);
+        self.pipeline.metrics.set_deletion_blocked(blocked.count());
         for trigger in Trigger::ALL {
             let partitions = due.get(trigger).copied().unwrap_or_default();
             self.pipeline

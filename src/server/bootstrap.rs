@@ -23,7 +23,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::convert;
 use crate::{
-    error::Kind,
+    error::{Kind, chain},
     pipeline::{
         Answer, Pipeline, RejectReason, RestoreError, RestoreEvent, RestoreOutcome, RestorePhase,
         RestoreRequest, RestoreSink, SinkClosed, Stage,
@@ -363,7 +363,7 @@ fn failure(error: &RestoreError) -> (BootstrapResult, Status) {
             ErrorReason::Unspecified,
         ),
     };
-    (label, convert::refusal(code, reason, error.to_string()))
+    (label, convert::refusal(code, reason, chain(error)))
 }
 
 /// One conversation's wire.

@@ -1,4 +1,5 @@
-//! Plain HTTP for scrapers, probes and people: `/metrics`, `/healthz`, `/readyz` and `/status`.
+//! Plain HTTP. `/metrics`, `/healthz` and `/readyz` for scrapers and probes on their own address; `/status`, which
+//! tells more, beside the gRPC services.
 //!
 //! `/healthz`: the process answers. `/readyz`: configuration is valid and Bootstrap listens; trouble with broker or
 //! store is told in the body and never fails it, because a sidecar's readiness counts for the broker's pod.
@@ -29,12 +30,18 @@ pub struct HttpState {
     pub metrics: Metrics,
 }
 
-/// The routes.
-pub fn router(state: HttpState) -> Router {
+/// For scrapers and probes.
+pub fn probe_routes(state: HttpState) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .with_state(state)
+}
+
+/// For operators.
+pub fn status_routes(state: HttpState) -> Router {
+    Router::new()
         .route("/status", get(status))
         .with_state(state)
 }

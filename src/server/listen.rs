@@ -1,7 +1,7 @@
 //! Listening sockets. A stale Unix socket is removed only after nobody answered on it.
 
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -22,6 +22,26 @@ pub enum Listener {
     Tcp(TcpListener),
     /// Unix socket.
     Unix(UnixListener),
+}
+
+/// Where it listens, with the port that the system chose for port 0.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => write!(f, "{address}"),
+                Err(_) => f.write_str("unknown"),
+            },
+            Self::Unix(listener) => match listener.local_addr() {
+                Ok(address) => write!(
+                    f,
+                    "unix:{}",
+                    address.as_pathname().unwrap_or(Path::new("")).display()
+                ),
+                Err(_) => f.write_str("unknown"),
+            },
+        }
+    }
 }
 
 /// Why an address could not be listened on.

@@ -10,5 +10,5 @@ mod listen;
 
 pub use admin::AdminService;
 pub use bootstrap::{BootstrapOptions, BootstrapService};
-pub use http::{HttpState, router};
+pub use http::{HttpState, probe_routes, status_routes};
 pub use listen::{ListenError, Listener, bind, bind_http};

@@ -1,0 +1,268 @@
+//! Which cluster, and as whom (amendment 7): identity file; else ask the configured peers; else, only if explicitly
+//! allowed, create. No answer: wait.
+//!
+//! | own disk | the peers say | result |
+//! |---|---|---|
+//! | identity, log of the same replica id | not asked | the same broker as before |
+//! | identity without its log, or the other way round | - | discarded, then as below |
+//! | nothing | a cluster that knows this very replica id | it founded the cluster and never ran: founder |
+//! | nothing | a cluster that knows another one, or none | LOST (or new): joins under new peer ids |
+//! | nothing | all of them know of no cluster, `new` allowed | founder; all see the same members |
+//! | nothing | anything less | wait |
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::{
+    config::{InitialCluster, ServeArgs},
+    driver::input::NewReplica,
+    identity::{self, Identity, IdentityError, Member},
+    meta,
+    peer::client::Clients,
+    proto::peer::{JoinRequest, WhoAmIRequest, WhoAmIResponse},
+    raftlog::engine::{LogEngine, LogError},
+};
+
+/// Deadline of one question.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Deadline of a request to join.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(12);
+/// Pause between two rounds.
+const RETRY: Duration = Duration::from_millis(300);
+
+/// Why no identity could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The identity files failed.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The peers belong to another cluster than `--cluster-id` names.
+    #[error("the peers belong to cluster {found}, not {wanted}")]
+    OtherCluster {
+        /// Theirs.
+        found: String,
+        /// Ours.
+        wanted: String,
+    },
+    /// The data directory belongs to another broker.
+    #[error("the data directory belongs to broker {0}")]
+    OtherBroker(i32),
+}
+
+/// What this disk holds.
+pub struct Disk {
+    /// Who this broker is; `None` = it belongs to no cluster.
+    pub identity: Option<Identity>,
+    /// Replica id of this disk.
+    pub replica_uuid: Uuid,
+    /// The log, bound to the replica id.
+    pub log: LogEngine,
+}
+
+/// Opens the disk; one that is not in one piece is discarded.
+pub fn open_disk(data_dir: &Path, broker_id: i32) -> Result<Disk, JoinError> {
+    crate::disk::create_dir(data_dir).map_err(IdentityError::from)?;
+    let mut found = identity::load(data_dir)?;
+    if let Some(identity) = &found {
+        if identity.broker_id != broker_id {
+            return Err(JoinError::OtherBroker(identity.broker_id));
+        }
+        let intact = !identity::is_superseded(data_dir) && log_is_bound(data_dir, identity)?;
+        if intact {
+            identity::retire_candidate(data_dir)?;
+        } else {
+            warn!(
+                replica_uuid = %identity.replica_uuid,
+                "this disk lost its state, or the cluster has replaced it: moved aside"
+            );
+            identity::discard(data_dir, identity.replica_uuid)?;
+            found = None;
+        }
+    }
+    let replica_uuid = match &found {
+        Some(identity) => identity.replica_uuid,
+        None => identity::candidate(data_dir)?,
+    };
+    let log_dir = data_dir.join(identity::LOG_DIR);
+    let mut log = LogEngine::open(&log_dir)?;
+    let stranger = |log: &LogEngine| {
+        let bound = log.identity();
+        bound.is_some_and(|bound| bound != replica_uuid.as_bytes())
+    };
+    if stranger(&log) {
+        // A log without its identity file: another life.
+        drop(log);
+        identity::discard(data_dir, replica_uuid)?;
+        return open_disk(data_dir, broker_id);
+    }
+    if log.identity().is_none() {
+        log.set_identity(replica_uuid.as_bytes())?;
+        log = log.clone();
+    }
+    Ok(Disk {
+        identity: found,
+        replica_uuid,
+        log,
+    })
+}
+
+fn log_is_bound(data_dir: &Path, identity: &Identity) -> Result<bool, JoinError> {
+    let log_dir = data_dir.join(identity::LOG_DIR);
+    if !log_dir.is_dir() {
+        return Ok(false);
+    }
+    let bound = LogEngine::open(&log_dir)?.identity();
+    Ok(bound.is_some_and(|bound| bound == identity.replica_uuid.as_bytes()))
+}
+
+async fn ask_all(clients: &Clients, me: &Member) -> BTreeMap<i32, WhoAmIResponse> {
+    let peers = clients
+        .configured()
+        .filter(|broker| *broker != me.broker_id);
+    let questions = peers.map(|broker| async move {
+        let mut client = clients.get(broker)?;
+        let request = WhoAmIRequest {
+            asker: Some(me.to_proto()),
+        };
+        let answer = tokio::time::timeout(ASK_TIMEOUT, client.who_am_i(request)).await;
+        Some((broker, answer.ok()?.ok()?.into_inner()))
+    });
+    join_all(questions).await.into_iter().flatten().collect()
+}
+
+/// Finds or founds a cluster. Waits for as long as it takes.
+pub async fn find_cluster(
+    args: &ServeArgs,
+    clients: &Clients,
+    me: &Member,
+) -> Result<Identity, JoinError> {
+    let mut rounds = 0_u32;
+    loop {
+        let answers = ask_all(clients, me).await;
+        if let Some(formed) = answers.values().find(|answer| answer.formed) {
+            return join_formed(args, formed, me);
+        }
+        let others = args.peers.0.len() - 1;
+        let may_found = args.initial_cluster == Some(InitialCluster::New);
+        if may_found && answers.len() == others {
+            return Ok(found(args, answers.into_values(), me));
+        }
+        if rounds.is_multiple_of(20) {
+            info!(
+                answered = answers.len(),
+                others, may_found, "looking for a cluster"
+            );
+        }
+        rounds += 1;
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+fn join_formed(
+    args: &ServeArgs,
+    formed: &WhoAmIResponse,
+    me: &Member,
+) -> Result<Identity, JoinError> {
+    if let Some(wanted) = args.cluster_id.as_ref()
+        && *wanted != formed.cluster_id
+    {
+        return Err(JoinError::OtherCluster {
+            found: formed.cluster_id.clone(),
+            wanted: wanted.clone(),
+        });
+    }
+    let founders = formed.initial_members.iter().cloned();
+    let founders: Vec<Member> = founders.filter_map(Member::from_proto).collect();
+    // Known by this very id, and this disk never had an identity: it has not run yet.
+    let am_founder = founders
+        .iter()
+        .any(|member| member.replica_uuid == me.replica_uuid)
+        && formed.known_replica_uuid == me.replica_uuid.to_string();
+    let known = formed.known_replica_uuid.as_str();
+    info!(cluster_id = %formed.cluster_id, known, am_founder, "found a cluster");
+    Ok(Identity {
+        cluster_id: formed.cluster_id.clone(),
+        incarnation: formed.incarnation,
+        broker_id: me.broker_id,
+        replica_uuid: me.replica_uuid,
+        initial_members: if am_founder { founders } else { Vec::new() },
+    })
+}
+
+fn found(args: &ServeArgs, answers: impl Iterator<Item = WhoAmIResponse>, me: &Member) -> Identity {
+    let others = answers.filter_map(|answer| Member::from_proto(answer.responder?));
+    let mut members: Vec<Member> = others.chain([me.clone()]).collect();
+    members.sort_by_key(|member| member.broker_id);
+    let default_id = members
+        .first()
+        .map_or(me.replica_uuid, |first| first.replica_uuid);
+    let cluster_id = args.cluster_id.clone();
+    let cluster_id = cluster_id.unwrap_or_else(|| default_id.to_string());
+    info!(%cluster_id, members = members.len(), "founding a cluster");
+    Identity {
+        cluster_id,
+        incarnation: 1,
+        broker_id: me.broker_id,
+        replica_uuid: me.replica_uuid,
+        initial_members: members,
+    }
+}
+
+/// The replica of `__meta` that a founder starts with.
+pub fn founders_meta(identity: &Identity) -> NewReplica {
+    let members = identity.initial_members.iter();
+    NewReplica {
+        group_id: meta::GROUP_ID,
+        topic: meta::TOPIC.to_owned(),
+        partition: 0,
+        topic_id: meta::TOPIC_ID.to_owned(),
+        peer_id: meta::founder_peer_id(identity.broker_id),
+        initial_voters: members
+            .map(|member| meta::founder_peer_id(member.broker_id))
+            .collect(),
+    }
+}
+
+/// Asks the `__meta` leader to take this broker in; repeats until it does.
+pub async fn join(clients: &Arc<Clients>, identity: &Identity, me: &Member) -> NewReplica {
+    loop {
+        let peers: Vec<i32> = clients.configured().collect();
+        for broker in peers.into_iter().filter(|broker| *broker != me.broker_id) {
+            let Some(mut client) = clients.get(broker) else {
+                continue;
+            };
+            let request = JoinRequest {
+                broker: Some(me.to_proto()),
+                cluster_id: identity.cluster_id.clone(),
+                incarnation: identity.incarnation,
+            };
+            let answer = tokio::time::timeout(JOIN_TIMEOUT, client.join(request)).await;
+            if let Ok(Ok(answer)) = answer {
+                let answer = answer.into_inner();
+                info!(via = broker, meta_peer_id = answer.meta_peer_id, "joined");
+                return NewReplica {
+                    group_id: meta::GROUP_ID,
+                    topic: meta::TOPIC.to_owned(),
+                    partition: 0,
+                    topic_id: meta::TOPIC_ID.to_owned(),
+                    peer_id: answer.meta_peer_id,
+                    initial_voters: answer.meta_initial_voters,
+                };
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// What the `__meta` leader knows of this broker's disk; `None` = it did not answer.
+pub async fn confirmed_uuid(clients: &Clients, me: &Member) -> Option<String> {
+    let answers = ask_all(clients, me).await;
+    let authoritative = answers.into_values().find(|answer| answer.authoritative);
+    authoritative.map(|answer| answer.known_replica_uuid)
+}

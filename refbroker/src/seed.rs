@@ -1,0 +1,431 @@
+//! A replica that this broker lost: seeded by the sidecar, or started as an empty learner, never as a voter.
+//!
+//! Any end of the conversation without a commit leaves nothing behind: dropping the staged bytes removes them.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Code, Status, Streaming, transport::Endpoint};
+use tracing::{info, warn};
+
+use crate::{
+    config::SidecarEndpoint,
+    driver::input::{DriverHandle, Input, NewReplica, StartRefusal},
+    meta,
+    peer::{CONNECTION_WINDOW_BYTES, MAX_FRAME_BYTES, STREAM_WINDOW_BYTES, client::Clients},
+    proto::{
+        peer::DescribeGroupsRequest,
+        v1::{
+            BootstrapBegin, BootstrapInstalled, BootstrapOutcome, BootstrapRejected,
+            BootstrapRequest, BootstrapResponse, BootstrapResult, Lineage, LocalState, LogId,
+            RejectReason, SnapshotChunk, SnapshotHeader, SnapshotTrailer, TopicPartition,
+            bootstrap_request, bootstrap_response,
+            snapshot_bootstrap_service_client::SnapshotBootstrapServiceClient,
+        },
+    },
+    state::{
+        META_CODEC, SEGMENTS_CODEC,
+        staging::{Expected, StageError, Staging},
+    },
+};
+
+/// How long a lost replica waits for a sidecar that cannot help now.
+const GRACE: Duration = Duration::from_secs(15);
+/// First pause between two tries; doubles.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// Longest pause between two tries.
+const LAST_RETRY: Duration = Duration::from_secs(4);
+/// A sidecar that is silent for so long is given up.
+const SILENCE: Duration = Duration::from_mins(1);
+/// Deadline of a connection attempt, and of a question to a peer.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time that the sidecar has to take note of a success.
+const OUTCOME_TIMEOUT: Duration = Duration::from_secs(10);
+/// Replicas that are seeded at one time.
+const MAX_SEEDS: usize = 4;
+/// Replicas that wait for a seed; the driver offers again what finds no place.
+pub const LOST_QUEUE: usize = 1024;
+
+/// What seeding needs to know.
+pub struct Seeder {
+    /// The sidecar.
+    pub sidecar: Option<SidecarEndpoint>,
+    /// The other brokers.
+    pub clients: Arc<Clients>,
+    /// The driver.
+    pub driver: DriverHandle,
+    /// Directories of the groups.
+    pub groups_dir: PathBuf,
+    /// Cluster.
+    pub cluster_id: String,
+    /// Life of the cluster.
+    pub incarnation: u64,
+    /// This start of this broker.
+    pub boot_id: String,
+}
+
+enum Conversation {
+    /// The replica runs from a snapshot.
+    Started,
+    /// There is nothing to be had.
+    NoSeed(String),
+    /// Perhaps later.
+    Later(String),
+}
+
+impl Seeder {
+    /// Seeds what the driver reports as lost.
+    pub async fn run(
+        self: Arc<Self>,
+        mut lost: mpsc::Receiver<NewReplica>,
+        tracker: TaskTracker,
+        stop: CancellationToken,
+    ) {
+        let slots = Arc::new(Semaphore::new(MAX_SEEDS));
+        while let Some(replica) = lost.recv().await {
+            let (seeder, slots, stop) = (self.clone(), slots.clone(), stop.clone());
+            tracker.spawn(async move {
+                let work = async {
+                    let _slot = slots.acquire().await;
+                    seeder.seed(replica).await;
+                };
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = work => {}
+                }
+            });
+        }
+    }
+
+    /// Returns once the replica runs.
+    pub async fn seed(&self, replica: NewReplica) {
+        let since = Instant::now();
+        let mut pause = FIRST_RETRY;
+        let mut settled = self.sidecar.is_none();
+        let (group_id, topic) = (replica.group_id, replica.topic.as_str());
+        loop {
+            if !settled {
+                match self.converse(&replica).await {
+                    Conversation::Started => return,
+                    Conversation::NoSeed(reason) => {
+                        info!(group_id, topic, %reason, "no seed");
+                        settled = true;
+                    }
+                    Conversation::Later(reason) => {
+                        info!(group_id, topic, %reason, "no seed yet");
+                    }
+                }
+            }
+            let may_start_empty = settled || since.elapsed() >= GRACE;
+            if may_start_empty && self.group_info(group_id).await.1 {
+                warn!(
+                    group_id,
+                    topic,
+                    peer_id = replica.peer_id,
+                    "starting as an empty learner"
+                );
+                self.start_empty(replica).await;
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_RETRY);
+        }
+    }
+
+    async fn start_empty(&self, replica: NewReplica) {
+        let started = self.driver.ask(|reply| Input::Start {
+            replica: Box::new(replica),
+            seed: None,
+            reply,
+        });
+        if let Some(Err(refusal)) = started.await {
+            warn!(%refusal, "empty learner not started");
+        }
+    }
+
+    /// Greatest truncated index of the group anywhere, and whether it has a leader.
+    async fn group_info(&self, group_id: u64) -> (u64, bool) {
+        let brokers: Vec<i32> = self.clients.configured().collect();
+        let asked = brokers.into_iter().map(|broker| async move {
+            let mut client = self.clients.get(broker)?;
+            let question = client.describe_groups(DescribeGroupsRequest { group_id });
+            let answer = tokio::time::timeout(ASK_TIMEOUT, question).await;
+            Some(answer.ok()?.ok()?.into_inner().groups)
+        });
+        let answers = futures::future::join_all(asked).await;
+        let infos = answers.into_iter().flatten().flatten();
+        infos.fold((0, false), |(truncated, led), info| {
+            (
+                truncated.max(info.truncated_index),
+                led || info.leader_peer_id != 0,
+            )
+        })
+    }
+
+    async fn converse(&self, replica: &NewReplica) -> Conversation {
+        let Some(sidecar) = &self.sidecar else {
+            return Conversation::NoSeed("no sidecar is configured".to_owned());
+        };
+        let endpoint = match Endpoint::from_shared(sidecar.uri().to_owned()) {
+            Ok(endpoint) => endpoint
+                .connect_timeout(ASK_TIMEOUT)
+                .initial_stream_window_size(STREAM_WINDOW_BYTES)
+                .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+                .http2_keep_alive_interval(Duration::from_secs(10))
+                .keep_alive_timeout(Duration::from_secs(10)),
+            Err(error) => return Conversation::NoSeed(error.to_string()),
+        };
+        let channel = match endpoint.connect().await {
+            Ok(channel) => channel,
+            Err(error) => return Conversation::Later(error.to_string()),
+        };
+        let mut client = SnapshotBootstrapServiceClient::new(channel)
+            .max_decoding_message_size(2 * MAX_FRAME_BYTES as usize);
+        let (to, from) = mpsc::channel(4);
+        let begin = self.begin(replica).await;
+        if to
+            .send(request(bootstrap_request::Message::Begin(begin)))
+            .await
+            .is_err()
+        {
+            return Conversation::Later("the stream closed".to_owned());
+        }
+        let opened = tokio::time::timeout(SILENCE, client.bootstrap(ReceiverStream::new(from)));
+        let stream = match opened.await {
+            Ok(Ok(stream)) => stream.into_inner(),
+            Ok(Err(status)) => return refused(&status),
+            Err(_) => return Conversation::Later("the sidecar is silent".to_owned()),
+        };
+        self.listen(replica, stream, &to).await
+    }
+
+    async fn begin(&self, replica: &NewReplica) -> BootstrapBegin {
+        let (min_index, _) = self.group_info(replica.group_id).await;
+        BootstrapBegin {
+            partition: Some(partition_of(replica)),
+            lineage: Some(self.lineage_of(replica)),
+            boot_id: self.boot_id.clone(),
+            local_state: LocalState::Lost.into(),
+            local_log: None,
+            min_index,
+            accepted_state_codecs: vec![codec_of(replica).to_owned()],
+        }
+    }
+
+    fn lineage_of(&self, replica: &NewReplica) -> Lineage {
+        Lineage {
+            cluster_id: self.cluster_id.clone(),
+            incarnation: self.incarnation,
+            topic_id: replica.topic_id.clone(),
+        }
+    }
+
+    async fn listen(
+        &self,
+        replica: &NewReplica,
+        mut stream: Streaming<BootstrapResponse>,
+        to: &mpsc::Sender<BootstrapRequest>,
+    ) -> Conversation {
+        let mut offer = Offer::default();
+        loop {
+            let message = match tokio::time::timeout(SILENCE, stream.message()).await {
+                Ok(Ok(Some(message))) => message.message,
+                Ok(Ok(None)) => return Conversation::Later("the stream ended".to_owned()),
+                Ok(Err(status)) => return refused(&status),
+                Err(_) => return Conversation::Later("the sidecar is silent".to_owned()),
+            };
+            let step = match message {
+                Some(bootstrap_response::Message::Snapshot(snapshot)) => {
+                    let header = snapshot.header.unwrap_or_default();
+                    offer = Offer {
+                        snapshot_id: snapshot.snapshot_id,
+                        last_included: header.last_included,
+                        staging: None,
+                    };
+                    let staging = self.stage(replica, header).await;
+                    staging.map(|staging| offer.staging = Some(staging))
+                }
+                Some(bootstrap_response::Message::Chunk(chunk)) => offer.chunk(chunk).await,
+                Some(bootstrap_response::Message::Trailer(trailer)) => {
+                    match offer.staging.take() {
+                        // Rejected before; the sidecar goes on to the next one.
+                        None => Ok(()),
+                        Some(staging) => match self.install(replica, staging, trailer).await {
+                            Ok(()) => {
+                                offer.tell_installed(replica, to, &mut stream).await;
+                                return Conversation::Started;
+                            }
+                            Err(error) => Err(error),
+                        },
+                    }
+                }
+                Some(bootstrap_response::Message::Abandon(abandon)) => {
+                    info!(snapshot_id = %abandon.snapshot_id, detail = %abandon.detail, "snapshot abandoned");
+                    offer = Offer::default();
+                    Ok(())
+                }
+                Some(bootstrap_response::Message::Outcome(outcome)) => return settled(&outcome),
+                Some(bootstrap_response::Message::Progress(_)) | None => Ok(()),
+            };
+            if let Err(error) = step {
+                offer.tell_rejected(replica, to, &error).await;
+            }
+        }
+    }
+
+    async fn stage(
+        &self,
+        replica: &NewReplica,
+        header: SnapshotHeader,
+    ) -> Result<Staging, StageError> {
+        let expected = Expected {
+            lineage: self.lineage_of(replica),
+            partition: partition_of(replica),
+            seed_for_peer: Some(replica.peer_id),
+        };
+        let group_dir = self.groups_dir.join(format!("{:016}", replica.group_id));
+        blocking(move || Staging::begin(&group_dir, header, &expected)).await
+    }
+
+    /// Verifies, flushes, commits and starts the replica.
+    async fn install(
+        &self,
+        replica: &NewReplica,
+        staging: Staging,
+        trailer: SnapshotTrailer,
+    ) -> Result<(), StageError> {
+        let staged = blocking(move || staging.finish(&trailer)).await?;
+        let started = self.driver.ask(|reply| Input::Start {
+            replica: Box::new(replica.clone()),
+            seed: Some(Box::new(staged)),
+            reply,
+        });
+        let (reason, detail) = match started.await {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(refusal @ StartRefusal::Running)) => {
+                (RejectReason::NotEmpty, refusal.to_string())
+            }
+            _ => (RejectReason::Io, StartRefusal::Stopped.to_string()),
+        };
+        Err(StageError::Rejected { reason, detail })
+    }
+}
+
+/// The snapshot that the sidecar is sending.
+#[derive(Default)]
+struct Offer {
+    snapshot_id: String,
+    last_included: Option<LogId>,
+    staging: Option<Staging>,
+}
+
+impl Offer {
+    async fn chunk(&mut self, chunk: SnapshotChunk) -> Result<(), StageError> {
+        let Some(mut staging) = self.staging.take() else {
+            return Ok(());
+        };
+        let write = move || staging.chunk(&chunk).map(|()| staging);
+        self.staging = Some(blocking(write).await?);
+        Ok(())
+    }
+
+    /// The commit is done; that the sidecar hears of it is a courtesy.
+    async fn tell_installed(
+        &self,
+        replica: &NewReplica,
+        to: &mpsc::Sender<BootstrapRequest>,
+        stream: &mut Streaming<BootstrapResponse>,
+    ) {
+        let snapshot_id = self.snapshot_id.clone();
+        info!(group_id = replica.group_id, topic = %replica.topic, %snapshot_id, "seeded");
+        let message = bootstrap_request::Message::Installed(BootstrapInstalled {
+            snapshot_id,
+            last_included: self.last_included,
+        });
+        let courtesy = async {
+            let _ = to.send(request(message)).await;
+            while let Ok(Some(message)) = stream.message().await {
+                if matches!(
+                    message.message,
+                    Some(bootstrap_response::Message::Outcome(_))
+                ) {
+                    break;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(OUTCOME_TIMEOUT, courtesy).await;
+    }
+
+    async fn tell_rejected(
+        &mut self,
+        replica: &NewReplica,
+        to: &mpsc::Sender<BootstrapRequest>,
+        error: &StageError,
+    ) {
+        self.staging = None;
+        let snapshot_id = self.snapshot_id.clone();
+        warn!(group_id = replica.group_id, topic = %replica.topic, %snapshot_id, %error, "snapshot rejected");
+        let message = bootstrap_request::Message::Rejected(BootstrapRejected {
+            snapshot_id,
+            reason: error.reason().into(),
+            detail: error.to_string(),
+        });
+        let _ = to.send(request(message)).await;
+    }
+}
+
+fn settled(outcome: &BootstrapOutcome) -> Conversation {
+    let detail = format!("{}: {}", outcome.result().as_str_name(), outcome.detail);
+    match outcome.result() {
+        BootstrapResult::NoSnapshot | BootstrapResult::NotCovered | BootstrapResult::Disabled => {
+            Conversation::NoSeed(detail)
+        }
+        _ => Conversation::Later(detail),
+    }
+}
+
+fn refused(status: &Status) -> Conversation {
+    let detail = format!("{:?}: {}", status.code(), status.message());
+    match status.code() {
+        // Snapshots exist and none verifies: waiting does not change that.
+        Code::DataLoss | Code::Unimplemented => Conversation::NoSeed(detail),
+        _ => Conversation::Later(detail),
+    }
+}
+
+fn request(message: bootstrap_request::Message) -> BootstrapRequest {
+    BootstrapRequest {
+        message: Some(message),
+    }
+}
+
+fn partition_of(replica: &NewReplica) -> TopicPartition {
+    TopicPartition {
+        topic: replica.topic.clone(),
+        partition: replica.partition,
+    }
+}
+
+fn codec_of(replica: &NewReplica) -> &'static str {
+    if replica.group_id == meta::GROUP_ID {
+        META_CODEC
+    } else {
+        SEGMENTS_CODEC
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StageError> + Send + 'static,
+) -> Result<T, StageError> {
+    let died = |_| StageError::Rejected {
+        reason: RejectReason::Io,
+        detail: "the writer died".to_owned(),
+    };
+    tokio::task::spawn_blocking(work).await.map_err(died)?
+}

@@ -1,0 +1,366 @@
+//! A broker that does what a test tells it, wrong things included. It serves one partition, orders/0.
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use bytes::Bytes;
+use chronik_snapshotd::{
+    format::PartHasher,
+    proto::v1::{
+        self, export_snapshot_response::Message, snapshot_broker_service_server as server,
+    },
+};
+use futures::{Stream, StreamExt as _, stream};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// What the broker does wrong in an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// Nothing.
+    None,
+    /// The stream ends after the chunks.
+    NoTrailer,
+    /// The stream fails in the middle.
+    BreaksOff,
+    /// The header says an index below what was applied.
+    IndexBack,
+    /// The header says an index that was never applied.
+    IndexAhead,
+    /// The header names another life of the topic.
+    OtherLineage,
+    /// The header has no voters.
+    NoVoters,
+    /// The trailer's CRC is another one.
+    OtherCrc,
+    /// The trailer's XXH3 is another one.
+    OtherXxh3,
+    /// The trailer names another position.
+    OtherPosition,
+    /// Fewer bytes come than announced.
+    ShortPart,
+    /// More bytes come than announced.
+    LongPart,
+}
+
+/// What the broker says of itself and how it behaves.
+pub struct Script {
+    pub cluster_id: String,
+    pub incarnation: u64,
+    pub boot_id: String,
+    pub any_log_compacted: bool,
+    /// The broker restarts each time it has listed its replicas.
+    pub restart_after_list: bool,
+    pub topic_id: String,
+    pub role: v1::ReplicaRole,
+    pub term: u64,
+    pub applied_index: u64,
+    pub first_log_index: u64,
+    pub state: Bytes,
+    pub lie: Lie,
+    /// Pause before each MiB of an export, to be caught in the act.
+    pub slow_ms: u64,
+    pub refuse_compaction: Option<v1::ErrorReason>,
+    /// Answer compactions without doing anything.
+    pub pretend_compaction: bool,
+    pub exports: usize,
+    pub compactions: Vec<v1::CompactLogRequest>,
+}
+
+#[derive(Clone)]
+pub struct ScriptedBroker {
+    script: Arc<Mutex<Script>>,
+    pub address: SocketAddr,
+    _stop: Arc<DropGuard>,
+}
+
+/// JSON-like, compresses well, and is not the same twice in 4 MiB.
+pub fn sample_state(len_bytes: usize) -> Bytes {
+    let mut state = Vec::with_capacity(len_bytes + 64);
+    let mut n = 0_u64;
+    while state.len() < len_bytes {
+        n = n
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        state.extend_from_slice(format!("{{\"order\":{n},\"state\":\"paid\"}}\n").as_bytes());
+    }
+    state.truncate(len_bytes);
+    Bytes::from(state)
+}
+
+impl ScriptedBroker {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(listener).await
+    }
+
+    pub async fn start_on(listener: TcpListener) -> Self {
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let script = Script {
+            cluster_id: "test-cluster".to_owned(),
+            incarnation: 1,
+            boot_id: "boot-1".to_owned(),
+            any_log_compacted: false,
+            restart_after_list: false,
+            topic_id: "topic-a".to_owned(),
+            role: v1::ReplicaRole::Leader,
+            term: 3,
+            applied_index: 0,
+            first_log_index: 1,
+            state: sample_state(100_000),
+            lie: Lie::None,
+            slow_ms: 0,
+            refuse_compaction: None,
+            pretend_compaction: false,
+            exports: 0,
+            compactions: Vec::new(),
+        };
+        let broker = Self {
+            script: Arc::new(Mutex::new(script)),
+            address,
+            _stop: Arc::new(stop.clone().drop_guard()),
+        };
+        let service = server::SnapshotBrokerServiceServer::new(Service {
+            script: broker.script.clone(),
+        });
+        let routes = tonic::transport::Server::builder().add_service(service);
+        let incoming = TcpListenerStream::new(listener);
+        tokio::spawn(routes.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()));
+        broker
+    }
+
+    pub fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().unwrap()
+    }
+
+    /// Appends and applies `entries`.
+    pub fn grow(&self, entries: u64) -> u64 {
+        let mut script = self.script();
+        script.applied_index += entries;
+        script.applied_index
+    }
+}
+
+struct Service {
+    script: Arc<Mutex<Script>>,
+}
+
+fn orders() -> v1::TopicPartition {
+    v1::TopicPartition {
+        topic: "orders".to_owned(),
+        partition: 0,
+    }
+}
+
+fn refuse(code: Code, reason: v1::ErrorReason) -> Status {
+    let name = reason.as_str_name().trim_start_matches("ERROR_REASON_");
+    let info = ErrorDetails::with_error_info(
+        name,
+        "chronik.snapshot.v1",
+        std::collections::HashMap::new(),
+    );
+    Status::with_error_details(code, "scripted refusal", info)
+}
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl server::SnapshotBrokerService for Service {
+    type ListReplicasStream = Answers<v1::ListReplicasResponse>;
+    type ExportSnapshotStream = Answers<v1::ExportSnapshotResponse>;
+
+    async fn describe_broker(
+        &self,
+        _: Request<v1::DescribeBrokerRequest>,
+    ) -> Result<Response<v1::DescribeBrokerResponse>, Status> {
+        let script = self.script.lock().unwrap();
+        Ok(Response::new(v1::DescribeBrokerResponse {
+            cluster_id: script.cluster_id.clone(),
+            incarnation: script.incarnation,
+            broker_id: 1,
+            boot_id: script.boot_id.clone(),
+            version: "scripted".to_owned(),
+            protocol_min: 1,
+            protocol_max: 1,
+            capabilities: Vec::new(),
+            accepted_state_codecs: vec!["raw/1".to_owned()],
+            any_log_compacted: script.any_log_compacted,
+        }))
+    }
+
+    async fn list_replicas(
+        &self,
+        _: Request<v1::ListReplicasRequest>,
+    ) -> Result<Response<Self::ListReplicasStream>, Status> {
+        let mut script = self.script.lock().unwrap();
+        let replica = v1::ReplicaStatus {
+            partition: Some(orders()),
+            topic_id: script.topic_id.clone(),
+            peer_id: 1,
+            role: script.role.into(),
+            term: script.term,
+            commit_index: script.applied_index,
+            applied_index: script.applied_index,
+            first_log_index: script.first_log_index,
+            last_log_index: script.applied_index,
+            log_size_bytes: 1000,
+            state_size_bytes: script.state.len() as u64,
+            conf_state: Some(conf_state()),
+            hold_index: 0,
+            hold_reason: String::new(),
+            rank: 0,
+        };
+        if script.restart_after_list {
+            script.boot_id.push('x');
+        }
+        let answer = v1::ListReplicasResponse {
+            replica: Some(replica),
+        };
+        Ok(Response::new(stream::iter([Ok(answer)]).boxed()))
+    }
+
+    async fn export_snapshot(
+        &self,
+        request: Request<v1::ExportSnapshotRequest>,
+    ) -> Result<Response<Self::ExportSnapshotStream>, Status> {
+        let mut script = self.script.lock().unwrap();
+        script.exports += 1;
+        if request.into_inner().newer_than_index >= script.applied_index {
+            return Err(refuse(
+                Code::FailedPrecondition,
+                v1::ErrorReason::NothingNewer,
+            ));
+        }
+        let pause = std::time::Duration::from_millis(script.slow_ms);
+        let messages = stream::iter(export(&script)).then(move |message| async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            message
+        });
+        Ok(Response::new(messages.boxed()))
+    }
+
+    async fn compact_log(
+        &self,
+        request: Request<v1::CompactLogRequest>,
+    ) -> Result<Response<v1::CompactLogResponse>, Status> {
+        let request = request.into_inner();
+        let mut script = self.script.lock().unwrap();
+        if request.boot_id != script.boot_id {
+            return Err(refuse(Code::Aborted, v1::ErrorReason::BootIdMismatch));
+        }
+        if let Some(reason) = script.refuse_compaction {
+            script.compactions.push(request);
+            return Err(refuse(Code::FailedPrecondition, reason));
+        }
+        let first_log_index = request.through_index + 1;
+        if !script.pretend_compaction {
+            script.first_log_index = first_log_index;
+            script.any_log_compacted = true;
+        }
+        script.compactions.push(request);
+        Ok(Response::new(v1::CompactLogResponse {
+            first_log_index,
+            freed_bytes: 1,
+        }))
+    }
+}
+
+fn conf_state() -> v1::ConfState {
+    v1::ConfState {
+        voters: vec![1, 2, 3],
+        ..v1::ConfState::default()
+    }
+}
+
+fn export(script: &Script) -> Vec<Result<v1::ExportSnapshotResponse, Status>> {
+    let wrap = |message| {
+        Ok(v1::ExportSnapshotResponse {
+            message: Some(message),
+        })
+    };
+    let lie = script.lie;
+    let real = v1::LogId {
+        term: script.term,
+        index: script.applied_index,
+    };
+    let mut claimed = real;
+    match lie {
+        Lie::IndexBack => claimed.index -= 1,
+        Lie::IndexAhead => claimed.index += 1_000_000,
+        _ => {}
+    }
+    let size_bytes = script.state.len() as u64;
+    let announced = match lie {
+        Lie::ShortPart => size_bytes + 1,
+        Lie::LongPart => size_bytes - 1,
+        _ => size_bytes,
+    };
+    let topic_id = if lie == Lie::OtherLineage {
+        "topic-b".to_owned()
+    } else {
+        script.topic_id.clone()
+    };
+    let header = v1::SnapshotHeader {
+        lineage: Some(v1::Lineage {
+            cluster_id: script.cluster_id.clone(),
+            incarnation: script.incarnation,
+            topic_id,
+        }),
+        partition: Some(orders()),
+        last_included: Some(claimed),
+        conf_state: Some(if lie == Lie::NoVoters {
+            v1::ConfState::default()
+        } else {
+            conf_state()
+        }),
+        state_codec: "raw/1".to_owned(),
+        parts: vec![v1::PartDescriptor {
+            part_id: "state".to_owned(),
+            size_bytes: announced,
+            sealed: false,
+            omitted: false,
+        }],
+    };
+    let mut messages = vec![wrap(Message::Header(header))];
+    for chunk in script.state.chunks(1024 * 1024) {
+        let data = script.state.slice_ref(chunk);
+        messages.push(wrap(Message::Chunk(v1::SnapshotChunk { part: 0, data })));
+    }
+    match lie {
+        Lie::NoTrailer => return messages,
+        Lie::BreaksOff => {
+            messages.push(Err(Status::unavailable("scripted break")));
+            return messages;
+        }
+        _ => {}
+    }
+    let mut hasher = PartHasher::new();
+    hasher.update(&script.state);
+    let mut digest = hasher.finish();
+    match lie {
+        Lie::OtherCrc => digest.crc32 ^= 1,
+        Lie::OtherXxh3 => digest.xxh3_128 ^= 1,
+        Lie::OtherPosition => claimed.index += 1,
+        _ => {}
+    }
+    messages.push(wrap(Message::Trailer(v1::SnapshotTrailer {
+        last_included: Some(claimed),
+        total_size_bytes: announced,
+        digests: vec![v1::PartDigest {
+            part: 0,
+            size_bytes,
+            crc32: digest.crc32,
+            xxh3_128: Bytes::copy_from_slice(&digest.xxh3_128.to_be_bytes()),
+        }],
+    })));
+    messages
+}
