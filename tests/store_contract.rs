@@ -7,7 +7,7 @@
 
 mod support;
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chronik_snapshotd::{
@@ -40,7 +40,9 @@ fn key(text: &str) -> Key {
 }
 
 fn bytes(len: usize, salt: u8) -> Bytes {
-    (0..len).map(|i| (i % 251) as u8 ^ salt).collect()
+    (0..len)
+        .map(|i| u8::try_from(i % 251).unwrap() ^ salt)
+        .collect()
 }
 
 async fn keys_under(store: &Store, folder: &str) -> Vec<String> {
@@ -406,6 +408,36 @@ async fn an_aborted_upload_in_a_directory_leaves_no_file() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+#[tokio::test]
+async fn what_a_killed_process_left_in_a_directory_is_removed_when_old() {
+    let directory = local(small());
+    let root = directory.dir.as_ref().unwrap().path().join("not/yet/there");
+    directory
+        .store
+        .put(&key("t/0/a.snap"), bytes(1, 0))
+        .await
+        .unwrap();
+    // As it lies there after kill -9: the upload is never finished, aborted or dropped.
+    let mut upload = directory.store.upload(&key("t/0/b.snap"), 1 << 20);
+    upload.write(bytes(200_000, 0)).await.unwrap();
+    std::mem::forget(upload);
+    let staged = root.join("t/0/b.snap#1");
+    assert!(staged.exists());
+    let hour = Duration::from_hours(1);
+    let now = std::fs::metadata(&staged).unwrap().modified().unwrap();
+    let sweep = async |folder, now| directory.store.remove_abandoned(folder, hour, now).await;
+    assert_eq!(sweep("t/0/", now + hour / 2).await.unwrap(), 0);
+    assert_eq!(
+        sweep("t/", now + hour * 2).await.unwrap(),
+        0,
+        "only the folder itself"
+    );
+    assert_eq!(sweep("t/1/", now + hour * 2).await.unwrap(), 0);
+    assert_eq!(sweep("t/0/", now + hour * 2).await.unwrap(), 1);
+    assert!(!staged.exists());
+    assert_eq!(keys_under(&directory.store, "").await, ["t/0/a.snap"]);
+}
+
 #[test]
 fn part_sizes_grow_with_the_object_and_stay_in_bounds() {
     let options = StoreOptions::default();
@@ -539,7 +571,7 @@ async fn silence_is_a_timeout() {
         ..small()
     };
     let settings = serve(|_| Answer {
-        delay: Duration::from_secs(3600),
+        delay: Duration::from_hours(1),
         ..Answer::new(200, "")
     })
     .await;
@@ -574,7 +606,7 @@ async fn credentials_never_show() {
     let mut text = format!("{config:?} {store:?} {error:?} {error}");
     let mut source = std::error::Error::source(&error);
     while let Some(error) = source {
-        text += &format!("{error} {error:?}");
+        write!(text, "{error} {error:?}").unwrap();
         source = error.source();
     }
     assert!(text.contains("SignatureDoesNotMatch"), "{text}");
@@ -703,7 +735,7 @@ async fn an_upload_that_moves_no_byte_for_a_minute_fails() {
         "{error:?}"
     );
     assert_eq!(error.kind(), Kind::Unavailable);
-    assert_eq!(start.elapsed(), Duration::from_secs(60));
+    assert_eq!(start.elapsed(), Duration::from_mins(1));
     // Three in flight and one being filled: that is all it took in.
     assert_eq!(upload.written_bytes(), 7 << 10);
     upload.abort().await.unwrap();

@@ -22,6 +22,7 @@
 //! Every future may be dropped. Dropping an [`Upload`] stops it but leaves its parts to the bucket's lifecycle
 //! rule (`AbortIncompleteMultipartUpload`); [`Upload::abort`] removes them.
 
+mod abandoned;
 mod call;
 mod error;
 mod key;

@@ -11,6 +11,9 @@ use crate::error::Kind;
 /// How often a create-only write is tried while other writers come and go under the same key.
 const PUT_NEW_ATTEMPTS: usize = 3;
 
+/// A body of at most this size needs no longer than a call without one.
+const SMALL_BODY_BYTES: usize = 1 << 20;
+
 /// How a create-only write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutNew {
@@ -118,12 +121,17 @@ impl Store {
         payload: PutPayload,
         mode: PutMode,
     ) -> Result<(), StoreError> {
+        let small = payload.content_length() <= SMALL_BODY_BYTES;
         let work = async {
             let options = PutOptions::from(mode);
             self.inner.put_opts(&key.path(), payload, options).await?;
             Ok(())
         };
-        let deadline = self.options.body_timeout;
+        let deadline = if small {
+            self.options.metadata_timeout
+        } else {
+            self.options.body_timeout
+        };
         self.call(method, key.as_str(), deadline, work).await
     }
 
