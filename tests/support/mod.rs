@@ -12,3 +12,4 @@
 pub mod daemon;
 pub mod scripted_broker;
 pub mod seeding;
+pub mod world;
