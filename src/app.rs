@@ -20,7 +20,8 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     board::Board,
     broker::{Broker, BrokerError, GrpcBroker, GrpcOptions},
-    catalog::{Catalog, Sweeper},
+    catalog::{Catalog, CatalogError, ClusterClaim, Sweeper},
+    cli::Daemon,
     clock::{SharedClock, SystemClock, unix_ms},
     config::{Config, Endpoint},
     control,
@@ -41,7 +42,7 @@ use crate::{
         AdminService, BootstrapOptions, BootstrapService, HttpState, ListenError, Listener, bind,
         bind_http, probe_routes, status_routes,
     },
-    store::{Code, Method, Observer, Store, StoreError, StoreOptions},
+    store::{Code, Method, NoObserver, Observer, Store, StoreError, StoreOptions},
     telemetry::{Metrics, MetricsError},
 };
 
@@ -74,6 +75,9 @@ pub enum AppError {
     /// The broker's endpoint.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// The store's identity.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// An address.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -90,17 +94,49 @@ impl AppError {
             Self::Metrics(_) | Self::Reflection(_) => Kind::Internal,
             Self::Store(error) => error.kind(),
             Self::Broker(error) => error.kind(),
+            Self::Catalog(error) => error.kind(),
         }
     }
 }
 
-/// Runs the daemon until a signal ends it.
-pub fn run(config: Config) -> Result<(), AppError> {
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(config));
-    // Blocking work that was aborted may still run to the end of its block; nobody waits for it.
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    result
+/// The program behind the command line.
+#[derive(Debug, Clone, Copy)]
+pub struct App;
+
+impl Daemon for App {
+    type Error = AppError;
+
+    fn run(&self, config: Config) -> Result<(), AppError> {
+        let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+        let result = runtime.block_on(serve(config));
+        // Blocking work that was aborted may still run to the end of its block; nobody waits for it.
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        result
+    }
+
+    fn init(&self, config: Config, adopt: bool) -> Result<String, AppError> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(init(&config, adopt))
+    }
+}
+
+/// Checks or makes the claim of the broker's cluster to the store.
+async fn init(config: &Config, adopt: bool) -> Result<String, AppError> {
+    let info = connect(&config.broker_endpoint)?.describe().await?;
+    let store = Store::open(&config.store, StoreOptions::default(), Arc::new(NoObserver))?;
+    let catalog = Catalog::new(store, &config.store.prefix);
+    let claim = ClusterClaim {
+        cluster_id: info.cluster_id,
+        incarnation: info.incarnation,
+        any_log_compacted: info.any_log_compacted && !adopt,
+    };
+    catalog.check_identity(&claim).await?;
+    let (cluster_id, incarnation) = (&claim.cluster_id, claim.incarnation);
+    Ok(format!(
+        "the store belongs to cluster {cluster_id}, incarnation {incarnation}\n"
+    ))
 }
 
 async fn serve(config: Config) -> Result<(), AppError> {

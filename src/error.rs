@@ -94,3 +94,26 @@ pub enum InvalidName {
     #[error("incarnation is 0; incarnations start at 1")]
     Incarnation,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Error)]
+    #[error("no answer")]
+    struct Inner;
+
+    #[derive(Debug, Error)]
+    #[error("the store failed")]
+    struct Silent(#[source] Inner);
+
+    #[derive(Debug, Error)]
+    #[error("cannot start: {0}")]
+    struct Outer(#[source] Silent);
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let told = chain(&Outer(Silent(Inner)));
+        assert_eq!(told, "cannot start: the store failed: no answer");
+    }
+}

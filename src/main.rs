@@ -3,7 +3,7 @@
 use std::env;
 
 use chronik_snapshotd::{
-    app,
+    app::App,
     cli::{self, ExitStatus},
 };
 
@@ -12,5 +12,5 @@ use chronik_snapshotd::{
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitStatus {
-    cli::main(env::args_os(), env::vars_os(), app::run)
+    cli::main(env::args_os(), env::vars_os(), &App)
 }

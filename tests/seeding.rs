@@ -274,3 +274,45 @@ async fn a_switched_off_bootstrap_says_so() {
     let seeded = seed(daemon.listen, lost(0)).await.unwrap();
     assert_eq!(seeded.result(), v1::BootstrapResult::Disabled);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn init_adopts_an_empty_store_only_when_told_to() {
+    let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
+    broker.script().any_log_compacted = true;
+    let init = |arguments: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_chronik-snapshotd"))
+            .arg("init")
+            .args(arguments)
+            .env_clear()
+            .env(
+                "CHRONIK_SNAPSHOT_BROKER_ENDPOINT",
+                format!("http://{}", broker.address),
+            )
+            .env("OBJECT_STORE_BACKEND", "local")
+            .env("LOCAL_STORAGE_PATH", dir.path().join("store"))
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let (code, _, stderr) = init(&[]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("init --adopt"), "{stderr}");
+    let (code, stdout, _) = init(&["--adopt"]);
+    assert_eq!(
+        (code, stdout.as_str()),
+        (
+            Some(0),
+            "the store belongs to cluster test-cluster, incarnation 1\n"
+        )
+    );
+    assert_eq!(init(&[]).0, Some(0));
+    broker.script().cluster_id = "other".to_owned();
+    let (code, _, stderr) = init(&["--adopt"]);
+    assert_eq!(code, Some(1), "a store of another cluster is never adopted");
+    assert!(stderr.contains("test-cluster"), "{stderr}");
+}

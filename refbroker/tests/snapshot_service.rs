@@ -2,8 +2,11 @@
 
 mod common;
 
-use common::{Cluster, batch, sidecar::partition};
-use refbroker::proto::v1::{ExportSnapshotRequest, LogId, ReplicaRole};
+use common::{Cluster, PATIENCE, batch, sidecar::partition};
+use refbroker::{
+    api::Node as _,
+    proto::v1::{ExportSnapshotRequest, LogId, ReplicaRole},
+};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -60,16 +63,16 @@ async fn sealed_parts_that_the_sidecar_has_are_not_sent_again_whoever_sealed_the
     let cluster = Cluster::start(3).await;
     cluster.topic("t").await;
     cluster.fill("t", 0, 3000).await;
+    cluster
+        .until("brokers 1 and 2 applied the same", |cluster| {
+            let applied = |id| cluster.status(id, "t").unwrap().applied_index;
+            applied(1) > 3000 && applied(1) == applied(2)
+        })
+        .await;
     let first = cluster.export(1, "t").await;
     let sealed = first.header.parts.iter().filter(|part| part.sealed);
     let have_parts: Vec<String> = sealed.map(|part| part.part_id.clone()).collect();
     assert!(have_parts.len() >= 2);
-    cluster
-        .until("broker 2 has it too", |cluster| {
-            cluster.status(2, "t").unwrap().applied_index
-                >= first.header.last_included.unwrap().index
-        })
-        .await;
     let request = ExportSnapshotRequest {
         partition: Some(partition("t")),
         expected_lineage: Some(cluster.lineage("t")),
@@ -214,4 +217,34 @@ async fn a_peer_that_lags_a_little_holds_the_log_and_one_that_lags_much_does_not
     let LogId { index, .. } = snapshot.header.last_included.unwrap();
     let done = cluster.compact(leader, "t", &snapshot).await.unwrap();
     assert_eq!(done.first_log_index, index + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncation_frees_the_disk() {
+    let cluster = Cluster::start(1).await;
+    cluster.topic("t").await;
+    let leader = cluster.elected("t").await;
+    let node = cluster.running[&leader].node();
+    for _ in 0..40 {
+        let payload = batch(&[7; 1024]);
+        let appends = (0..1000).map(|_| node.append("t", 0, payload.clone(), PATIENCE));
+        for appended in futures::future::join_all(appends).await {
+            appended.unwrap();
+        }
+    }
+    let log_files = || {
+        let files = std::fs::read_dir(cluster.data_dir(1).join("log")).unwrap();
+        let sizes = files.map(|file| file.unwrap().metadata().map_or(0, |file| file.len()));
+        sizes.sum::<u64>()
+    };
+    let before = (cluster.replica(1, "t").await.log_size_bytes, log_files());
+    assert!(before.0 > 40 << 20 && before.1 > 40 << 20, "{before:?}");
+    let snapshot = cluster.export(1, "t").await;
+    let done = cluster.compact(1, "t", &snapshot).await.unwrap();
+    assert!(done.freed_bytes > before.0 * 9 / 10);
+    assert!(cluster.replica(1, "t").await.log_size_bytes < before.0 / 10);
+    // What remains is the file being written and a few that are rewritten.
+    cluster
+        .until("the files are gone", |_| log_files() < before.1 / 3)
+        .await;
 }

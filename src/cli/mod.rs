@@ -4,6 +4,7 @@ mod args;
 mod config_check;
 mod config_print;
 mod exit;
+mod init;
 mod run;
 
 use std::{
@@ -35,6 +36,15 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Claim the object store for the broker's cluster, or say whose it is.
+    Init {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Claim an empty store although logs of the cluster were truncated already: the snapshots that covered
+        /// them are gone for good.
+        #[arg(long)]
+        adopt: bool,
+    },
     /// Look at the configuration without running.
     Config {
         #[command(subcommand)]
@@ -59,13 +69,25 @@ enum ConfigCommand {
     },
 }
 
+/// What lies behind the commands that do more than look at the configuration.
+pub trait Daemon {
+    /// Why it failed.
+    type Error: Error + 'static;
+
+    /// Runs until a signal ends it.
+    fn run(&self, config: Config) -> Result<(), Self::Error>;
+
+    /// Claims the store for the broker's cluster and tells whose it is now.
+    fn init(&self, config: Config, adopt: bool) -> Result<String, Self::Error>;
+}
+
 /// Parses `arguments` (the program's name first), carries the command out and tells how the process is to end.
 ///
-/// `run` is the daemon itself; it gets a checked configuration and logging that is set up.
-pub fn main<E: Error>(
+/// The daemon gets a checked configuration and logging that is set up.
+pub fn main<D: Daemon>(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-    run: impl FnOnce(Config) -> Result<(), E>,
+    daemon: &D,
 ) -> ExitStatus {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
@@ -73,7 +95,8 @@ pub fn main<E: Error>(
     };
     let environment = environment.into_iter().collect();
     match arguments.command {
-        Command::Run { config } => run::run(config.sources(environment), run),
+        Command::Run { config } => run::run(config.sources(environment), daemon),
+        Command::Init { config, adopt } => init::run(&config.sources(environment), adopt, daemon),
         Command::Config { command } => match command {
             ConfigCommand::Check { config } => config_check::run(&config.sources(environment)),
             ConfigCommand::Print { config, output } => {

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 /// Every wait of a test ends here.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 pub struct Daemon {
     child: Child,

@@ -216,12 +216,19 @@ impl SnapshotBrokerService for SnapshotServer {
 
     async fn list_replicas(
         &self,
-        _request: Request<ListReplicasRequest>,
+        request: Request<ListReplicasRequest>,
     ) -> Result<Response<Self::ListReplicasStream>, Status> {
+        let only = request.into_inner().only;
         let groups = self.shared.groups();
         let replicas: Vec<_> = groups
             .iter()
             .filter(|group| !group.status().out_of_order)
+            .filter(|group| {
+                let wanted = |only: &TopicPartition| {
+                    only.topic == group.topic && only.partition == group.partition
+                };
+                only.as_ref().is_none_or(wanted)
+            })
             .map(|group| {
                 Ok(ListReplicasResponse {
                     replica: Some(Self::replica_status(group)),
