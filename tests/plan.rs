@@ -21,7 +21,9 @@ async fn task_3_5_the_log_is_truncated_after_20_000_entries_and_appends_go_on() 
     let mut world = World::start(3, |options| options).await;
     world.produce(20_000, 100).await;
     world
-        .wait_replicas("every log to be cut", &[1, 2, 3], |replica| replica.first_log_index > 8_000)
+        .wait_replicas("every log to be cut", &[1, 2, 3], |replica| {
+            replica.first_log_index > 8_000
+        })
         .await;
     world.produce(1_000, 100).await;
     world.check_every_record().await;
@@ -31,26 +33,38 @@ async fn task_3_5_the_log_is_truncated_after_20_000_entries_and_appends_go_on() 
 #[tokio::test(flavor = "multi_thread")]
 async fn task_3_5_followers_truncate_on_the_leaders_snapshot() {
     let mut world = World::start(3, |options| {
-        options.sidecar_env("LOG_THRESHOLD", "1000").sidecar_env("TRAILING_ENTRIES", "100")
+        options
+            .sidecar_env("LOG_THRESHOLD", "1000")
+            .sidecar_env("TRAILING_ENTRIES", "100")
     })
     .await;
     world.produce(1_200, 100).await;
     world
-        .wait_replicas("every log to be cut", &[1, 2, 3], |replica| replica.first_log_index > 800)
+        .wait_replicas("every log to be cut", &[1, 2, 3], |replica| {
+            replica.first_log_index > 800
+        })
         .await;
-    assert_eq!(world.stored(".manifest.json").len(), 1, "one snapshot served all three");
+    assert_eq!(
+        world.stored(".manifest.json").len(),
+        1,
+        "one snapshot served all three"
+    );
     world.check_every_record().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn task_3_7_a_broker_that_lost_its_disk_comes_back_from_a_snapshot() {
     let mut world = World::start(3, |options| {
-        options.sidecar_env("LOG_THRESHOLD", "2000").sidecar_env("TRAILING_ENTRIES", "200")
+        options
+            .sidecar_env("LOG_THRESHOLD", "2000")
+            .sidecar_env("TRAILING_ENTRIES", "200")
     })
     .await;
     world.produce(10_000, 200).await;
     world
-        .wait_replicas("every log to be cut", &[1, 2, 3], |replica| replica.first_log_index > 7_000)
+        .wait_replicas("every log to be cut", &[1, 2, 3], |replica| {
+            replica.first_log_index > 7_000
+        })
         .await;
     let old_peer = world.replicas().await[&3].peer_id;
     world.cluster.kill_broker(3).unwrap();
@@ -61,9 +75,10 @@ async fn task_3_7_a_broker_that_lost_its_disk_comes_back_from_a_snapshot() {
             let votes = replica.conf_state.as_ref().is_some_and(|conf| {
                 conf.voters.contains(&replica.peer_id) && !conf.voters.contains(&old_peer)
             });
-            votes && replica.role() != ReplicaRole::Learner && replica.peer_id != old_peer
+            votes && replica.role != ReplicaRole::Learner as i32 && replica.peer_id != old_peer
         })
         .await;
+    world.wait_whole("__meta").await;
     let node = world.cluster.node(3).unwrap();
     let seeded = node.metrics().await.unwrap().sum(
         "chronik_snapshot_bootstrap_requests_total",
@@ -79,11 +94,17 @@ async fn task_3_7_a_broker_that_lost_its_disk_comes_back_from_a_snapshot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn task_3_8_a_restored_replica_starts_at_the_snapshots_index() {
     let mut world = World::start(3, |options| {
-        options.sidecar_env("LOG_THRESHOLD", "1000").sidecar_env("TRAILING_ENTRIES", "0")
+        options
+            .sidecar_env("LOG_THRESHOLD", "1000")
+            .sidecar_env("TRAILING_ENTRIES", "0")
     })
     .await;
     world.produce(1_500, 100).await;
-    world.wait_replicas("every log to be cut", &[1, 2, 3], |replica| replica.first_log_index > 900).await;
+    world
+        .wait_replicas("every log to be cut", &[1, 2, 3], |replica| {
+            replica.first_log_index > 900
+        })
+        .await;
     let snapshot = manifest(world.stored(".manifest.json").last().unwrap());
     let index = snapshot.last_included.index;
     world.cluster.kill_broker(3).unwrap();
@@ -100,17 +121,25 @@ async fn task_3_8_a_restored_replica_starts_at_the_snapshots_index() {
 #[tokio::test(flavor = "multi_thread")]
 async fn task_3_8_creation_and_upload_in_every_compression() {
     for compression in ["gzip", "zstd", "none"] {
-        let mut world = World::start(1, |options| options.sidecar_env("COMPRESSION", compression)).await;
+        let mut world =
+            World::start(1, |options| options.sidecar_env("COMPRESSION", compression)).await;
         // Payloads far above 4 MiB: more than 20 MiB in 64 KiB records.
         world.produce(330, 64 << 10).await;
         let answer = world.trigger().await;
         let snap = world.stored(".snap").pop().unwrap();
-        assert!(snap.to_str().unwrap().contains(&answer.snapshot_id), "the name is the id");
+        assert!(
+            snap.to_str().unwrap().contains(&answer.snapshot_id),
+            "the name is the id"
+        );
         let manifest = manifest(&world.stored(".manifest.json")[0]);
         assert!(manifest.raw_bytes() > 20 << 20);
         assert_eq!(world.stored(".verified.json").len(), 1);
         if compression != "zstd" {
-            let program = if compression == "gzip" { ["gunzip", "-c"] } else { ["cat", "-"] };
+            let program = if compression == "gzip" {
+                ["gunzip", "-c"]
+            } else {
+                ["cat", "-"]
+            };
             let output = Command::new(program[0])
                 .arg(program[1])
                 .stdin(fs::File::open(&snap).unwrap())
@@ -119,10 +148,16 @@ async fn task_3_8_creation_and_upload_in_every_compression() {
             assert!(output.status.success());
             let mut rest = output.stdout.as_slice();
             for part in &manifest.parts {
-                let (bytes, after) = rest.split_at(usize::try_from(part.digest.size_bytes).unwrap());
+                let (bytes, after) =
+                    rest.split_at(usize::try_from(part.digest.size_bytes).unwrap());
                 let mut hasher = PartHasher::new();
                 hasher.update(bytes);
-                assert_eq!(hasher.finish(), part.digest, "{compression}: part {}", part.part_id);
+                assert_eq!(
+                    hasher.finish(),
+                    part.digest,
+                    "{compression}: part {}",
+                    part.part_id
+                );
                 rest = after;
             }
             assert!(rest.is_empty());
@@ -141,7 +176,10 @@ async fn task_3_8_of_five_snapshots_three_are_kept() {
     }
     let kept = world.wait_stored(".manifest.json", 3).await;
     for (path, id) in kept.iter().zip(&ids[2..]) {
-        assert!(path.to_str().unwrap().contains(id.as_str()), "the newest three stay");
+        assert!(
+            path.to_str().unwrap().contains(id.as_str()),
+            "the newest three stay"
+        );
     }
     world.wait_stored(".snap", 3).await;
     world.wait_stored(".verified.json", 3).await;
@@ -161,7 +199,8 @@ async fn task_3_8_the_background_loop_fires_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn task_3_8_time_alone_fires_once_and_an_idle_partition_never_again() {
-    let mut world = World::start(1, |options| options.sidecar_env("TIME_THRESHOLD_SECS", "3")).await;
+    let mut world =
+        World::start(1, |options| options.sidecar_env("TIME_THRESHOLD_SECS", "3")).await;
     world.produce(5, 100).await;
     world.wait_stored(".verified.json", 1).await;
     wait_ticks(&mut world, 6).await;
@@ -182,7 +221,9 @@ async fn a_restart_does_not_snapshot_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_is_newer_than_nine_thousand_nine_hundred() {
     let mut world = World::start(1, |options| {
-        options.sidecar_env("RETENTION_COUNT", "1").sidecar_env("LOG_THRESHOLD", "1000000")
+        options
+            .sidecar_env("RETENTION_COUNT", "1")
+            .sidecar_env("LOG_THRESHOLD", "1000000")
     })
     .await;
     world.produce(9_900, 50).await;
@@ -190,7 +231,10 @@ async fn ten_thousand_is_newer_than_nine_thousand_nine_hundred() {
     world.produce(200, 50).await;
     let above = world.trigger().await;
     let index = above.last_included.unwrap().index;
-    assert!(below < 10_000 && index >= 10_000, "{below} and {index} are on the two sides");
+    assert!(
+        below < 10_000 && index >= 10_000,
+        "{below} and {index} are on the two sides"
+    );
     let kept = world.wait_stored(".manifest.json", 1).await;
     assert!(kept[0].to_str().unwrap().contains(&above.snapshot_id));
 }
@@ -199,7 +243,9 @@ async fn ten_thousand_is_newer_than_nine_thousand_nine_hundred() {
 async fn a_corrupt_newest_snapshot_does_not_keep_a_broker_out() {
     let mut world = World::start(3, |options| {
         // Nothing is truncated, so an older snapshot still joins the log.
-        options.sidecar_env("LOG_THRESHOLD", "500").sidecar_env("TRAILING_ENTRIES", "1000000")
+        options
+            .sidecar_env("LOG_THRESHOLD", "500")
+            .sidecar_env("TRAILING_ENTRIES", "1000000")
     })
     .await;
     world.produce(600, 100).await;
@@ -216,11 +262,15 @@ async fn a_corrupt_newest_snapshot_does_not_keep_a_broker_out() {
     world.cluster.kill_broker(3).unwrap();
     world.cluster.wipe_broker(3).unwrap();
     world.cluster.start_broker(3).unwrap();
-    let older = manifest(&world.stored(".manifest.json")[0]).last_included.index;
+    let older = manifest(&world.stored(".manifest.json")[0])
+        .last_included
+        .index;
     world
-        .wait_replicas("broker 3 to be seeded from the older one", &[3], |replica| {
-            replica.first_log_index == older + 1 && replica.applied_index > older
-        })
+        .wait_replicas(
+            "broker 3 to be seeded from the older one",
+            &[3],
+            |replica| replica.first_log_index == older + 1 && replica.applied_index > older,
+        )
         .await;
     world.wait_stored(".quarantined.json", 1).await;
     world.check_every_record().await;
@@ -229,23 +279,49 @@ async fn a_corrupt_newest_snapshot_does_not_keep_a_broker_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_and_recreated_topic_shares_nothing_with_its_former_life() {
     let mut world = World::start(3, |options| {
-        options.sidecar_env("LOG_THRESHOLD", "500").sidecar_env("TRAILING_ENTRIES", "50")
+        options
+            .sidecar_env("LOG_THRESHOLD", "500")
+            .sidecar_env("TRAILING_ENTRIES", "50")
     })
     .await;
     world.produce(600, 100).await;
-    world.wait_replicas("every log to be cut", &[1, 2, 3], |replica| replica.first_log_index > 300).await;
+    world
+        .wait_replicas("every log to be cut", &[1, 2, 3], |replica| {
+            replica.first_log_index > 300
+        })
+        .await;
     let client = world.cluster.client().clone();
-    client.delete_topic(support::world::TOPIC, support::world::PATIENCE).await.unwrap();
-    client.create_topic(support::world::TOPIC, 1, 3, support::world::PATIENCE).await.unwrap();
-    world.wait_replicas("the new life", &[1, 2, 3], |replica| replica.first_log_index == 1).await;
+    client
+        .delete_topic(support::world::TOPIC, support::world::PATIENCE)
+        .await
+        .unwrap();
+    client
+        .create_topic(support::world::TOPIC, 1, 3, support::world::PATIENCE)
+        .await
+        .unwrap();
+    world
+        .wait_replicas("the new life", &[1, 2, 3], |replica| {
+            replica.first_log_index == 1
+        })
+        .await;
     world.cluster.kill_broker(3).unwrap();
     world.cluster.wipe_broker(3).unwrap();
     world.cluster.start_broker(3).unwrap();
-    world.wait_replicas("broker 3 to be back", &[3], |replica| replica.applied_index >= 1).await;
-    let end = client.offsets(support::world::TOPIC, 0, support::world::PATIENCE).await.unwrap();
+    world
+        .wait_replicas("broker 3 to be back", &[3], |replica| {
+            replica.applied_index >= 1
+        })
+        .await;
+    let end = client
+        .offsets(support::world::TOPIC, 0, support::world::PATIENCE)
+        .await
+        .unwrap();
     assert_eq!(end, 0..0, "the new life is empty");
     let replica = world.replicas().await.remove(&3).unwrap();
-    assert_eq!(replica.first_log_index, 1, "nothing of the old life was installed");
+    assert_eq!(
+        replica.first_log_index, 1,
+        "nothing of the old life was installed"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,14 +338,22 @@ async fn a_forged_snapshot_with_another_term_truncates_nothing() {
     world.cluster.kill_sidecar(1).unwrap();
     forge_another_term(&world);
     // A sidecar that may truncate finds the forged snapshot, which verifies in every byte.
-    world.cluster.sidecar_mut(1).unwrap().set_env("CHRONIK_SNAPSHOT_COMPACT", "true");
+    world
+        .cluster
+        .sidecar_mut(1)
+        .unwrap()
+        .set_env("CHRONIK_SNAPSHOT_COMPACT", "true");
     world.cluster.start_sidecar(1).unwrap();
     let node = world.cluster.node(1).unwrap().sidecar_http_address();
     world
         .wait("the alarm", async || {
             let page = chronik_harness::Metrics(chronik_harness::get(&node, "/metrics").await?);
             let divergence = page.sum("chronik_snapshot_divergence_total", &[]);
-            Ok(if divergence >= 1.0 { Poll::Done(()) } else { Poll::NotYet(format!("{divergence}")) })
+            Ok(if divergence >= 1.0 {
+                Poll::Done(())
+            } else {
+                Poll::NotYet(format!("{divergence}"))
+            })
         })
         .await;
     assert_eq!(world.replicas().await[&1].first_log_index, 1);
@@ -277,7 +361,10 @@ async fn a_forged_snapshot_with_another_term_truncates_nothing() {
 
 /// Replaces the one snapshot by one that says another term and is right in everything else.
 fn forge_another_term(world: &World) {
-    let (old_manifest, old_proof) = (&world.stored(".manifest.json")[0], &world.stored(".verified.json")[0]);
+    let (old_manifest, old_proof) = (
+        &world.stored(".manifest.json")[0],
+        &world.stored(".verified.json")[0],
+    );
     let old_snap = &world.stored(".snap")[0];
     let folder = old_snap.parent().unwrap();
     let mut forged = manifest(old_manifest);

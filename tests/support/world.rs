@@ -13,7 +13,9 @@ use chronik_harness::{
     client::{Pool, PoolOptions, Record},
     proto::ReplicaStatus,
 };
-use chronik_snapshotd::proto::v1::{self, snapshot_admin_service_client::SnapshotAdminServiceClient};
+use chronik_snapshotd::proto::v1::{
+    self, snapshot_admin_service_client::SnapshotAdminServiceClient,
+};
 
 pub const TOPIC: &str = "orders";
 /// Every wait of a story ends here.
@@ -38,12 +40,19 @@ pub fn quick(options: ClusterOptions) -> ClusterOptions {
 
 impl World {
     /// A cluster of `brokers` with the topic `orders` of one partition on all of them.
-    pub async fn start(brokers: i32, change: impl FnOnce(ClusterOptions) -> ClusterOptions) -> Self {
+    pub async fn start(
+        brokers: i32,
+        change: impl FnOnce(ClusterOptions) -> ClusterOptions,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = change(quick(ClusterOptions::new(dir.path()).brokers(brokers)));
         let cluster = Cluster::start(options).await.unwrap();
-        let replicas = i16::try_from(brokers).unwrap();
-        cluster.client().create_topic(TOPIC, 1, replicas, PATIENCE).await.unwrap();
+        let replicas = u16::try_from(brokers).unwrap();
+        cluster
+            .client()
+            .create_topic(TOPIC, 1, replicas, PATIENCE)
+            .await
+            .unwrap();
         Self {
             cluster,
             dir,
@@ -55,7 +64,9 @@ impl World {
     /// Produces `count` records of `value_bytes` with acks=all, one Raft entry each.
     pub async fn produce(&mut self, count: u64, value_bytes: usize) {
         let client = self.cluster.client().clone();
-        let mut pool = Pool::start(&client, TOPIC, PoolOptions::default()).await.unwrap();
+        let mut pool = Pool::start(&client, TOPIC, PoolOptions::default())
+            .await
+            .unwrap();
         for _ in 0..count {
             let number = self.produced;
             self.produced += 1;
@@ -69,7 +80,8 @@ impl World {
             pool.send(record).await.unwrap();
         }
         for acked in pool.finish().await.unwrap() {
-            self.acked.insert((acked.partition, acked.offset), acked.key);
+            self.acked
+                .insert((acked.partition, acked.offset), acked.key);
         }
     }
 
@@ -83,7 +95,12 @@ impl World {
         };
         client.consume(TOPIC, 0, 0, PATIENCE, keep).await.unwrap();
         assert_eq!(self.acked.len() as u64, self.produced);
-        assert!(read == self.acked, "read {} records, {} were acknowledged", read.len(), self.acked.len());
+        assert!(
+            read == self.acked,
+            "read {} records, {} were acknowledged",
+            read.len(),
+            self.acked.len()
+        );
     }
 
     pub async fn wait<T>(
@@ -103,7 +120,12 @@ impl World {
     }
 
     /// Waits until `fits` holds for the replica of every broker of `brokers`.
-    pub async fn wait_replicas(&mut self, what: &str, brokers: &[i32], fits: impl Fn(&ReplicaStatus) -> bool) {
+    pub async fn wait_replicas(
+        &mut self,
+        what: &str,
+        brokers: &[i32],
+        fits: impl Fn(&ReplicaStatus) -> bool,
+    ) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let replicas = self.replicas().await;
@@ -112,7 +134,37 @@ impl World {
                 return;
             }
             let in_time = tokio::time::Instant::now() < deadline;
-            assert!(in_time, "waited in vain for {what}: {replicas:#?}\n{}", self.cluster.log_tails());
+            assert!(
+                in_time,
+                "waited in vain for {what}: {replicas:#?}\n{}",
+                self.cluster.log_tails()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until every broker's replica of `topic` votes in a plain configuration of as many voters as brokers.
+    pub async fn wait_whole(&mut self, topic: &str) {
+        let wanted = self.cluster.nodes().len();
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let replicas = self.cluster.replicas_of(topic).await;
+            let whole = |replica: &ReplicaStatus| {
+                replica.conf_state.as_ref().is_some_and(|conf| {
+                    conf.voters.len() == wanted
+                        && conf.voters_outgoing.is_empty()
+                        && conf.voters.contains(&replica.peer_id)
+                })
+            };
+            if replicas.len() == wanted && replicas.iter().all(|(_, replica)| whole(replica)) {
+                return;
+            }
+            let in_time = tokio::time::Instant::now() < deadline;
+            assert!(
+                in_time,
+                "{topic} is not whole: {replicas:#?}\n{}",
+                self.cluster.log_tails()
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
