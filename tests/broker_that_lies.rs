@@ -115,7 +115,7 @@ async fn a_broker_that_comes_late_or_goes_away_is_waited_for() {
     daemon.wait_log("the broker does not answer");
     assert_eq!(daemon.metric("chronik_snapshot_broker_connected") as u64, 0);
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-    let broker = ScriptedBroker::start_on(listener).await;
+    let broker = ScriptedBroker::start_on(listener);
     broker.grow(100);
     daemon.wait_proven(100);
     assert_eq!(daemon.metric("chronik_snapshot_broker_connected") as u64, 1);

@@ -32,6 +32,7 @@ pub(super) struct Newest {
     head_start: Duration,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent fact")]
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) replica: Replica,
