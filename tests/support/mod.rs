@@ -1,4 +1,5 @@
-//! What the integration tests share: a scripted broker, the daemon as a process, and small clients.
+//! What the integration tests share: stores that misbehave, a scripted broker, the daemon as a process, and
+//! small clients.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(
@@ -10,6 +11,11 @@
 )]
 
 pub mod daemon;
+pub mod faults;
+pub mod http;
+pub mod records;
+pub mod s3;
 pub mod scripted_broker;
 pub mod seeding;
+pub mod stores;
 pub mod world;
