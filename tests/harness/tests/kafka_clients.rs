@@ -1,5 +1,11 @@
 //! Clients that other people wrote, unmodified, against three brokers.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "helpers of a test"
+)]
+
 use std::{
     env,
     fmt::Write as _,

@@ -12,7 +12,7 @@ use tokio::{task::JoinSet, time::MissedTickBehavior};
 use crate::story::TOPIC;
 
 /// Time between two looks.
-const INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The log of one replica at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,31 +43,29 @@ impl Log {
     }
 }
 
-/// One truncation: the last look before it and the first look after it.
-#[derive(Debug, Clone, Copy)]
-struct Truncation {
-    before: Log,
-    after: Log,
-}
-
-/// Sums over all truncations seen.
+/// What truncation has saved: each replica's log as it is now against the longest that it ever was.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Savings {
-    /// Truncations.
-    pub(crate) truncations: usize,
-    /// Entries of the longest log that was truncated, at the last look before.
+    /// Entries of the longest log of all, before it was truncated.
     pub(crate) max_entries_before: u64,
-    /// Entries of the longest log at the first look after its truncation.
+    /// Entries of the log that is longest now.
     pub(crate) max_entries_after: u64,
-    /// Share of the bytes that truncations freed, of those that were there at the last look before.
+    /// Bytes of all logs now, subtracted from the bytes of all logs when each was longest, in percent of these.
     pub(crate) bytes_percent: f64,
+}
+
+/// The history of one replica's log.
+#[derive(Debug, Clone, Copy)]
+struct History {
+    longest: Log,
+    latest: Log,
+    truncations: usize,
 }
 
 #[derive(Debug, Default)]
 struct Notes {
     /// By broker and partition.
-    latest: BTreeMap<(i32, i32), Log>,
-    truncations: Vec<Truncation>,
+    histories: BTreeMap<(i32, i32), History>,
 }
 
 /// Notes of a watcher that runs until this is dropped.
@@ -95,18 +93,23 @@ impl Logbook {
         }
     }
 
-    /// What the truncations so far have saved; `None` if there was none.
+    /// Truncations seen so far.
+    pub(crate) fn truncations(&self) -> usize {
+        let notes = lock(&self.notes);
+        notes.histories.values().map(|log| log.truncations).sum()
+    }
+
+    /// What truncation has saved until now; `None` before anything was looked at.
     pub(crate) fn savings(&self) -> Option<Savings> {
         let notes = lock(&self.notes);
-        let truncations = &notes.truncations;
-        let before: u64 = truncations.iter().map(|each| each.before.bytes).sum();
-        let after: u64 = truncations.iter().map(|each| each.after.bytes).sum();
+        let logs = || notes.histories.values();
+        let before: u64 = logs().map(|log| log.longest.bytes).sum();
+        let after: u64 = logs().map(|log| log.latest.bytes).sum();
         #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
         let bytes_percent = 100.0 * (1.0 - after as f64 / before.max(1) as f64);
         Some(Savings {
-            truncations: truncations.len(),
-            max_entries_before: truncations.iter().map(|each| each.before.entries()).max()?,
-            max_entries_after: truncations.iter().map(|each| each.after.entries()).max()?,
+            max_entries_before: logs().map(|log| log.longest.entries()).max()?,
+            max_entries_after: logs().map(|log| log.latest.entries()).max()?,
             bytes_percent,
         })
     }
@@ -138,13 +141,22 @@ impl Notes {
         if name.topic != TOPIC {
             return;
         }
-        let after = Log::of(replica);
-        let before = self.latest.insert((broker, name.partition), after);
-        let Some(before) = before else { return };
-        // Another peer id is another log: a seeded one begins where its snapshot ends.
-        if before.peer_id == after.peer_id && before.first_index < after.first_index {
-            self.truncations.push(Truncation { before, after });
+        let seen = Log::of(replica);
+        let place = (broker, name.partition);
+        let history = self.histories.entry(place).or_insert(History {
+            longest: seen,
+            latest: seen,
+            truncations: 0,
+        });
+        // Another peer id is another log: a seeded one begins where its snapshot ends, which is no truncation.
+        let same_log = history.latest.peer_id == seen.peer_id;
+        if same_log && history.latest.first_index < seen.first_index {
+            history.truncations += 1;
         }
+        if seen.bytes > history.longest.bytes {
+            history.longest = seen;
+        }
+        history.latest = seen;
     }
 }
 
@@ -173,19 +185,20 @@ mod tests {
         let mut notes = Notes::default();
         notes.enter(1, &look(1, 1, 500));
         notes.enter(1, &look(1, 1, 1000));
-        assert!(notes.truncations.is_empty());
         notes.enter(1, &look(1, 901, 1000));
         notes.enter(1, &look(7, 951, 1000));
-        assert_eq!(notes.truncations.len(), 1);
+        notes.enter(2, &look(2, 1, 1000));
+        notes.enter(2, &look(2, 951, 1000));
         let book = Logbook {
             notes: Arc::new(Mutex::new(notes)),
             _watchers: JoinSet::new(),
         };
+        assert_eq!(book.truncations(), 2);
         let savings = book.savings().unwrap();
         assert_eq!(
             (savings.max_entries_before, savings.max_entries_after),
-            (1000, 100)
+            (1000, 50)
         );
-        assert!((savings.bytes_percent - 90.0).abs() < 1e-9);
+        assert!((savings.bytes_percent - 95.0).abs() < 1e-9);
     }
 }

@@ -47,13 +47,13 @@ pub(crate) struct Report {
     pub(crate) gaps: u64,
     /// Snapshots that the sidecars committed and proved.
     pub(crate) snapshots_committed: u64,
-    /// Longest log right before a truncation, in entries.
+    /// Longest log of any replica before it was truncated, in entries.
     pub(crate) max_log_entries_before: u64,
-    /// Longest log right after one.
+    /// Longest log of any replica once all were truncated and nothing was produced.
     pub(crate) max_log_entries_after: u64,
-    /// Bytes that truncations freed, of those that the logs had right before.
+    /// Bytes of all logs then, against those of each log when it was longest.
     pub(crate) log_bytes_saved_percent: f64,
-    /// Truncations seen.
+    /// Truncations seen until the end.
     pub(crate) truncations: usize,
     /// Records acknowledged after the second broker was killed, when the re-seeded one was needed.
     pub(crate) acked_on_reseeded_quorum: u64,
@@ -69,7 +69,7 @@ impl Report {
         acked: (u64, u64),
         findings: &Findings,
         savings: Savings,
-        snapshots_committed: u64,
+        (snapshots_committed, truncations): (u64, usize),
         reseed: Reseed,
         seconds_total: f64,
     ) -> Self {
@@ -87,7 +87,7 @@ impl Report {
             max_log_entries_before: savings.max_entries_before,
             max_log_entries_after: savings.max_entries_after,
             log_bytes_saved_percent: rounded(savings.bytes_percent),
-            truncations: savings.truncations,
+            truncations,
             acked_on_reseeded_quorum,
             reseed: Reseed {
                 seconds: rounded(reseed.seconds),

@@ -12,12 +12,15 @@ use crate::story::DemoError;
 
 /// A file that marks a directory as the demo's own.
 const MARKER: &str = ".chronik-demo";
-/// Sidecar options: thresholds small enough for a demo of a minute.
+/// Entries that stay in a log below the newest snapshot.
+pub(crate) const TRAILING_ENTRIES: u64 = 200;
+/// Sidecar options: small enough for a demo of a minute. A partition is due after 2000 entries, or 4 s after its last
+/// snapshot, so that a quiet one is covered to its end.
 const OPTIONS: [(&str, &str); 4] = [
     ("LOG_THRESHOLD", "2000"),
+    ("TIME_THRESHOLD_SECS", "4"),
     ("CHECK_INTERVAL_SECS", "1"),
     ("MIN_INTERVAL_SECS", "1"),
-    ("TRAILING_ENTRIES", "200"),
 ];
 
 /// Milliseconds since the Unix epoch.
@@ -67,6 +70,7 @@ pub(crate) fn options(dir: &Path) -> ClusterOptions {
         *prefix = format!("{prefix}{}/", options.cluster_id);
         options.store = Store::S3(settings);
     }
+    options = options.sidecar_env("TRAILING_ENTRIES", &TRAILING_ENTRIES.to_string());
     for (key, value) in OPTIONS {
         options = options.sidecar_env(key, value);
     }
