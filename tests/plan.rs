@@ -1,5 +1,10 @@
 //! The plan's own list, on real broker and sidecar processes. Each test is named after its task.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
 mod support;
 
 use std::{fs, path::Path, process::Command, time::Duration};

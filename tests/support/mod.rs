@@ -6,6 +6,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::format_push_string,
+    clippy::must_use_candidate,
     missing_docs,
     reason = "helpers of tests stop at the first surprise"
 )]
