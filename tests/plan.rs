@@ -83,6 +83,8 @@ async fn task_3_7_a_broker_that_lost_its_disk_comes_back_from_a_snapshot() {
             votes && replica.role != ReplicaRole::Learner as i32 && replica.peer_id != old_peer
         })
         .await;
+    // A joint configuration would still need the dead peer's majority.
+    world.wait_whole(support::world::TOPIC).await;
     world.wait_whole("__meta").await;
     let node = world.cluster.node(3).unwrap();
     let seeded = node.metrics().await.unwrap().sum(
