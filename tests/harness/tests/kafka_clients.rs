@@ -1,10 +1,6 @@
 //! Clients that other people wrote, unmodified, against three brokers.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "helpers of a test"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of a test")]
 
 use std::{
     env,
