@@ -52,28 +52,49 @@ impl BlockDecoder {
     /// Never allocates more than `raw_len_bytes` for the output, and refuses a `raw_len_bytes` above
     /// [`BLOCK_MAX_BYTES`] before it allocates anything. With codec none the bytes are shared, not copied.
     pub fn decode(&mut self, stored: &Bytes, block: &BlockRef) -> Result<Bytes, FormatError> {
-        if block.raw_len_bytes > BLOCK_MAX_BYTES {
+        let mut raw = Vec::new();
+        match self.decode_into(stored, block, &mut raw)? {
+            Decoded::InPlace => Ok(stored.clone()),
+            Decoded::InBuffer => Ok(Bytes::from(raw)),
+        }
+    }
+
+    /// As [`BlockDecoder::decode`], into a buffer that may have served before; what it held is replaced.
+    pub fn decode_into(
+        &mut self,
+        stored: &[u8],
+        block: &BlockRef,
+        raw: &mut Vec<u8>,
+    ) -> Result<Decoded, FormatError> {
+        let expected_bytes = block.raw_len_bytes;
+        if expected_bytes > BLOCK_MAX_BYTES {
             return Err(FormatError::TooLarge {
                 object: Object::Block,
-                len_bytes: u64::from(block.raw_len_bytes),
+                len_bytes: u64::from(expected_bytes),
                 max_bytes: u64::from(BLOCK_MAX_BYTES),
             });
         }
         check_stored(stored, block)?;
-        let raw = match self.codec {
-            Codec::None => stored.clone(),
-            Codec::Gzip => gunzip(stored, block.raw_len_bytes)?,
-            Codec::Zstd => self.unzstd(stored, block.raw_len_bytes)?,
+        let found_bytes = match self.codec {
+            Codec::None => stored.len(),
+            Codec::Gzip => gunzip(stored, expected_bytes, raw)?,
+            Codec::Zstd => self.unzstd(stored, expected_bytes, raw)?,
         };
-        if raw.len() != block.raw_len_bytes as usize {
-            return Err(FormatError::BlockRawLength {
-                expected_bytes: block.raw_len_bytes,
-            });
+        if found_bytes != expected_bytes as usize {
+            return Err(FormatError::BlockRawLength { expected_bytes });
         }
-        Ok(raw)
+        Ok(match self.codec {
+            Codec::None => Decoded::InPlace,
+            Codec::Gzip | Codec::Zstd => Decoded::InBuffer,
+        })
     }
 
-    fn unzstd(&mut self, stored: &[u8], raw_len_bytes: u32) -> Result<Bytes, FormatError> {
+    fn unzstd(
+        &mut self,
+        stored: &[u8],
+        raw_len_bytes: u32,
+        raw: &mut Vec<u8>,
+    ) -> Result<usize, FormatError> {
         let undecodable = FormatError::BlockUndecodable { codec: Codec::Zstd };
         let frame_len = zstd::zstd_safe::find_frame_compressed_size(stored);
         if frame_len != Ok(stored.len()) {
@@ -82,20 +103,29 @@ impl BlockDecoder {
         let Some(decompressor) = &mut self.zstd else {
             return Err(undecodable);
         };
-        // The capacity is the bound: a frame that holds more fails without writing past it.
-        let mut raw = Vec::with_capacity(raw_len_bytes as usize);
-        match decompressor.decompress_to_buffer(stored, &mut raw) {
-            Ok(_) => Ok(Bytes::from(raw)),
-            Err(_) => Err(undecodable),
-        }
+        // The length is the bound: a frame that holds more fails without writing past it.
+        raw.resize(raw_len_bytes as usize, 0);
+        let into = raw.as_mut_slice();
+        decompressor
+            .decompress_to_buffer(stored, into)
+            .map_err(|_| undecodable)
     }
 }
 
-fn gunzip(stored: &[u8], raw_len_bytes: u32) -> Result<Bytes, FormatError> {
+/// Where the raw bytes of a block are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decoded {
+    /// They are the stored bytes.
+    InPlace,
+    /// In the buffer.
+    InBuffer,
+}
+
+fn gunzip(stored: &[u8], raw_len_bytes: u32, raw: &mut Vec<u8>) -> Result<usize, FormatError> {
     let undecodable = || FormatError::BlockUndecodable { codec: Codec::Gzip };
-    let mut raw = vec![0; raw_len_bytes as usize];
+    raw.resize(raw_len_bytes as usize, 0);
     let mut decoder = flate2::bufread::GzDecoder::new(stored);
-    decoder.read_exact(&mut raw).map_err(|_| undecodable())?;
+    decoder.read_exact(raw).map_err(|_| undecodable())?;
     // Reading to the end makes the decoder check the member's own CRC and length.
     let beyond = decoder.read(&mut [0]).map_err(|_| undecodable())?;
     if beyond != 0 {
@@ -106,7 +136,7 @@ fn gunzip(stored: &[u8], raw_len_bytes: u32) -> Result<Bytes, FormatError> {
     if !decoder.into_inner().is_empty() {
         return Err(undecodable());
     }
-    Ok(Bytes::from(raw))
+    Ok(raw.len())
 }
 
 impl fmt::Debug for BlockDecoder {

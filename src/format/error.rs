@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::{
-    Codec, FORMAT_VERSION,
+    Codec, FORMAT_VERSION, PartDigest,
     rules::{Object, Rule},
 };
 use crate::error::{InvalidName, Kind};
@@ -133,9 +133,9 @@ pub enum FormatError {
         /// Which part.
         part_id: String,
         /// What the manifest says.
-        expected: super::PartDigest,
+        expected: Box<PartDigest>,
         /// What was read.
-        found: super::PartDigest,
+        found: Box<PartDigest>,
     },
     /// Raw bytes for a part that is not expected now: parts come in header order, omitted parts not at all.
     #[error("bytes of part {found} came where part {expected} was expected")]

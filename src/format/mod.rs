@@ -21,7 +21,7 @@ mod tests;
 mod validate;
 
 pub use codec::{BlockEncoder, Codec, Compression, EncodedBlock};
-pub use decode::{BlockDecoder, check_stored};
+pub use decode::{BlockDecoder, Decoded, check_stored};
 pub use digest::{ManifestDigest, PartDigest, PartHasher};
 pub use error::FormatError;
 pub use id::{SNAPSHOT_ID_LEN_BYTES, SnapshotId};

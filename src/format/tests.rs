@@ -1,1 +1,7 @@
 //! Tests of the format as a whole.
+
+mod corruption;
+mod document;
+mod fixture;
+mod manifests;
+mod round_trips;

@@ -32,6 +32,10 @@ pub(super) struct Newest {
     head_start: Duration,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent fact"
+)]
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) replica: Replica,

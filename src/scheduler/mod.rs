@@ -121,7 +121,7 @@ impl Scheduler {
                 biased;
                 () = stop.cancelled() => break,
                 Some(finished) = self.visits.join_next() => self.absorb(finished),
-                Some(command) = self.commands.recv() => self.command(command),
+                Some(command) = self.commands.recv() => self.command(command).await,
                 () = tokio::time::sleep_until(self.next_tick), if self.options.enabled => {
                     // A broker that does not answer must not delay a stop.
                     tokio::select! {

@@ -216,6 +216,10 @@ impl StoreError {
                 source: Box::new(source),
             },
             Source::InvalidPath { .. } => Self::illegal_key(key),
+            // A listing does not say 404 in a word of its own.
+            Source::Generic { .. } if names_the_bucket(&source) => {
+                Self::NoBucket { method, key: owned }
+            }
             _ => Self::Request {
                 method,
                 key: owned,

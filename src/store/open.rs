@@ -3,10 +3,10 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use object_store::{
-    BackoffConfig, ClientOptions, ObjectStore, RetryConfig,
+    BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
-    azure::MicrosoftAzureBuilder,
-    gcp::GoogleCloudStorageBuilder,
+    azure::{AzureConfigKey, MicrosoftAzureBuilder},
+    gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
     local::LocalFileSystem,
     memory::InMemory,
 };
@@ -39,17 +39,21 @@ impl Store {
                 build("s3", s3_builder(s3, env, &options)?.build())?
             }
             Backend::Gcs { bucket } => {
-                let builder = GoogleCloudStorageBuilder::from_env()
+                let mut builder = GoogleCloudStorageBuilder::from_env()
                     .with_bucket_name(bucket)
-                    .with_client_options(client_options(&options))
                     .with_retry(retry_config(&options));
+                for (key, value) in client_settings(&options) {
+                    builder = builder.with_config(GoogleConfigKey::Client(key), value);
+                }
                 build("gcs", builder.build())?
             }
             Backend::Azure { container } => {
-                let builder = MicrosoftAzureBuilder::from_env()
+                let mut builder = MicrosoftAzureBuilder::from_env()
                     .with_container_name(container)
-                    .with_client_options(client_options(&options))
                     .with_retry(retry_config(&options));
+                for (key, value) in client_settings(&options) {
+                    builder = builder.with_config(AzureConfigKey::Client(key), value);
+                }
                 build("azure", builder.build())?
             }
             Backend::Local { root } => return open_local(root, options, observer),
@@ -120,8 +124,13 @@ fn s3_builder(
     builder = builder
         .with_bucket_name(&config.bucket)
         .with_virtual_hosted_style_request(!config.path_style)
-        .with_client_options(client_options(options).with_allow_http(config.disable_ssl))
         .with_retry(retry_config(options));
+    for (key, value) in client_settings(options) {
+        builder = builder.with_config(ConfigKey::Client(key), value);
+    }
+    if config.disable_ssl {
+        builder = builder.with_allow_http(true);
+    }
     if let Some(region) = &config.region {
         builder = builder.with_region(region);
     }
@@ -160,12 +169,19 @@ fn bucket_endpoint(config: &S3Config, endpoint: &url::Url) -> Result<String, Sto
     }
 }
 
-fn client_options(options: &StoreOptions) -> ClientOptions {
-    // The read timeout of the HTTP client also runs while a request body is sent, so it would cut slow uploads:
-    // silence is measured by this module, between the pieces of an answer.
-    ClientOptions::new()
-        .with_connect_timeout(options.connect_timeout)
-        .with_timeout(options.long_timeout)
+/// Deadlines of the HTTP client; whatever else the environment says about it (a proxy) stays.
+///
+/// Its read timeout also runs while a request body is sent, so it would cut slow uploads: silence is measured by
+/// this module, between the pieces of an answer.
+fn client_settings(options: &StoreOptions) -> [(ClientConfigKey, String); 2] {
+    let millis = |duration: Duration| format!("{}ms", duration.as_millis());
+    [
+        (
+            ClientConfigKey::ConnectTimeout,
+            millis(options.connect_timeout),
+        ),
+        (ClientConfigKey::Timeout, millis(options.long_timeout)),
+    ]
 }
 
 fn retry_config(options: &StoreOptions) -> RetryConfig {
@@ -177,5 +193,126 @@ fn retry_config(options: &StoreOptions) -> RetryConfig {
         },
         max_retries: options.max_retries,
         retry_timeout: options.body_timeout,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use AmazonS3ConfigKey as ConfigKey;
+
+    fn built(config: &S3Config, env: &[(&str, &str)]) -> AmazonS3Builder {
+        let env = env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        s3_builder(config, env, &StoreOptions::default()).unwrap()
+    }
+
+    fn config() -> S3Config {
+        S3Config {
+            bucket: "b".to_owned(),
+            path_style: true,
+            ..S3Config::default()
+        }
+    }
+
+    #[test]
+    fn the_configuration_wins_over_the_environment() {
+        let own = S3Config {
+            region: Some("eu-central-1".to_owned()),
+            endpoint: Some("https://s3.example.com/".parse().unwrap()),
+            ..config()
+        };
+        let env = [
+            ("AWS_BUCKET", "other"),
+            ("AWS_REGION", "us-west-2"),
+            ("AWS_ENDPOINT_URL", "https://other.example.com"),
+            ("AWS_ENDPOINT_URL_S3", "https://other.example.com"),
+        ];
+        let builder = built(&own, &env);
+        let value = |key: ConfigKey| builder.get_config_value(&key).unwrap();
+        assert_eq!(value(ConfigKey::Bucket), "b");
+        assert_eq!(value(ConfigKey::Region), "eu-central-1");
+        assert_eq!(value(ConfigKey::S3Endpoint), "https://s3.example.com");
+    }
+
+    #[test]
+    fn own_keys_are_never_mixed_with_the_environments() {
+        let env = [
+            ("AWS_ACCESS_KEY_ID", "env-key"),
+            ("AWS_SECRET_ACCESS_KEY", "env-secret"),
+            ("AWS_SESSION_TOKEN", "env-token"),
+        ];
+        let own = S3Config {
+            access_key: Some("own-key".into()),
+            secret_key: Some("own-secret".into()),
+            ..config()
+        };
+        let value = |config: &S3Config, key: ConfigKey| built(config, &env).get_config_value(&key);
+        assert_eq!(value(&own, ConfigKey::Token), None);
+        assert_eq!(
+            value(&own, ConfigKey::AccessKeyId).as_deref(),
+            Some("own-key")
+        );
+        assert_eq!(
+            value(&config(), ConfigKey::Token).as_deref(),
+            Some("env-token")
+        );
+    }
+
+    #[test]
+    fn encryption_and_unusual_servers_are_set_by_the_environment() {
+        let env = [
+            ("AWS_SERVER_SIDE_ENCRYPTION", "aws:kms"),
+            ("AWS_SSE_KMS_KEY_ID", "key-1"),
+            ("AWS_CONDITIONAL_PUT", "disabled"),
+            ("AWS_PROXY_URL", "http://proxy.example.com:3128"),
+            ("AWS_REGION", ""),
+        ];
+        let builder = built(&config(), &env);
+        let value = |key: &str| builder.get_config_value(&key.parse().unwrap());
+        assert_eq!(
+            value("aws_server_side_encryption").as_deref(),
+            Some("aws:kms")
+        );
+        assert_eq!(value("aws_sse_kms_key_id").as_deref(), Some("key-1"));
+        assert_eq!(value("aws_conditional_put").as_deref(), Some("disabled"));
+        assert_eq!(
+            value("proxy_url").as_deref(),
+            Some("http://proxy.example.com:3128")
+        );
+        assert_eq!(value("connect_timeout").as_deref(), Some("5000ms"));
+        assert_eq!(value("aws_region"), None, "an empty variable is unset");
+        assert!(builder.build().is_ok());
+    }
+
+    #[test]
+    fn with_virtual_hosts_the_bucket_is_part_of_the_host() {
+        let at = |endpoint: &str, path_style| {
+            let config = S3Config {
+                path_style,
+                ..config()
+            };
+            bucket_endpoint(&config, &endpoint.parse().unwrap())
+        };
+        let path = at("https://s3.example.com:9000/", true).unwrap();
+        assert_eq!(path, "https://s3.example.com:9000");
+        let hosted = at("https://s3.example.com:9000/", false).unwrap();
+        assert_eq!(hosted, "https://b.s3.example.com:9000");
+        let already = at("https://b.s3.example.com", false).unwrap();
+        assert_eq!(already, "https://b.s3.example.com");
+        assert!(matches!(
+            at("http://127.0.0.1:9000", false),
+            Err(StoreError::EndpointHost { .. })
+        ));
+    }
+
+    #[test]
+    fn half_a_credential_is_refused() {
+        let half = S3Config {
+            access_key: Some("k".into()),
+            ..config()
+        };
+        assert!(built(&half, &[]).build().is_err());
     }
 }

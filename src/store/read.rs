@@ -1,6 +1,9 @@
 //! Reads: whole objects, ranges, heads, listings.
 
-use std::ops::Range;
+use std::{
+    io::{Read as _, Seek as _, SeekFrom},
+    ops::Range,
+};
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
@@ -144,16 +147,20 @@ impl Store {
     /// Reads a body of exactly `len_bytes`, giving up when the stream rests for too long.
     async fn body(&self, key: &Key, answer: GetResult, len_bytes: u64) -> Result<Bytes, CallError> {
         let short = |found| CallError::Sorted(short(key, len_bytes, found));
-        let GetResultPayload::Stream(_) = &answer.payload else {
-            let bytes = answer.bytes().await?;
-            let found = bytes.len() as u64;
-            return if found == len_bytes {
-                Ok(bytes)
-            } else {
-                Err(short(found))
-            };
+        let answer = match answer.payload {
+            GetResultPayload::File(file, _) => {
+                let start = answer.range.start;
+                let bytes = read_file(file, start, len_bytes).await?;
+                let found = bytes.len() as u64;
+                return if found == len_bytes {
+                    Ok(bytes)
+                } else {
+                    Err(short(found))
+                };
+            }
+            GetResultPayload::Stream(pieces) => pieces,
         };
-        let mut pieces = answer.into_stream().fuse();
+        let mut pieces = answer.fuse();
         let method = Method::Get;
         let mut whole = BytesMut::new();
         while let Some(piece) = self.next(method, key.as_str(), pieces.try_next()).await? {
@@ -202,6 +209,31 @@ impl Store {
         }
         let key = folder.to_owned();
         Err(CallError::Sorted(StoreError::NoBucket { method, key }))
+    }
+}
+
+/// Up to `len_bytes` of a file from `start`.
+///
+/// The buffer is made here and not on the blocking thread: the allocator would keep a few of them for every thread
+/// that ever read.
+async fn read_file(
+    mut file: std::fs::File,
+    start: u64,
+    len_bytes: u64,
+) -> Result<Bytes, object_store::Error> {
+    let failed = |source| object_store::Error::Generic {
+        store: "local",
+        source,
+    };
+    let mut buffer = Vec::with_capacity(usize::try_from(len_bytes).unwrap_or_default());
+    let read = tokio::task::spawn_blocking(move || {
+        file.seek(SeekFrom::Start(start))?;
+        file.take(len_bytes).read_to_end(&mut buffer)?;
+        Ok(Bytes::from(buffer))
+    });
+    match read.await {
+        Ok(result) => result.map_err(|error: std::io::Error| failed(error.into())),
+        Err(join_error) => Err(failed(join_error.into())),
     }
 }
 

@@ -155,8 +155,11 @@ impl Upload {
             .await
         {
             // The upload is unknown: it is gone. Servers say so with either status.
-            Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => Ok(()),
-            other => other,
+            Ok(()) | Err(StoreError::NotFound { .. } | StoreError::Denied { .. }) => {
+                self.multipart = None;
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 

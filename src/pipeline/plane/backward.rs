@@ -22,7 +22,7 @@ pub(super) use self::{
     stages::{Depth, Job, run},
     windows::{At, blocks_of},
 };
-use super::{CHUNK_MAX_BYTES, DataPlane, Folder, RawChunk};
+use super::{CHUNK_MAX_BYTES, DataPlane, Folder, RawChunk, buffers::Buffers};
 use crate::{
     error::Kind,
     format::{FormatError, Manifest, PartHasher},
@@ -61,7 +61,7 @@ pub enum ReadError {
         offset_bytes: u64,
         /// What is wrong.
         #[source]
-        source: FormatError,
+        source: Box<FormatError>,
     },
     /// The blocks of a part are sound and do not add up to the part.
     #[error("part {part_id}, whose blocks are sound")]
@@ -70,7 +70,7 @@ pub enum ReadError {
         part_id: String,
         /// What is wrong.
         #[source]
-        source: FormatError,
+        source: Box<FormatError>,
     },
     /// The store failed.
     #[error("reading {file}")]
@@ -112,7 +112,7 @@ impl ReadError {
             part_id: manifest.parts[at.part].part_id.clone(),
             block: at.block,
             offset_bytes: block.offset_bytes,
-            source,
+            source: Box::new(source),
         }
     }
 
@@ -154,6 +154,7 @@ pub async fn read_blocks(
         manifest,
         parts,
         depth: Depth::Decode,
+        buffers: Buffers::default(),
     };
     let mut sink = Sink::new(manifest, Some(deliver));
     tokio::select! {
@@ -217,11 +218,11 @@ impl<'a> Sink<'a> {
         }
         Err(ReadError::Part {
             part_id: part.part_id.clone(),
-            source: FormatError::PartDigest {
+            source: Box::new(FormatError::PartDigest {
                 part_id: part.part_id.clone(),
-                expected: part.digest,
-                found,
-            },
+                expected: Box::new(part.digest),
+                found: Box::new(found),
+            }),
         })
     }
 }

@@ -126,7 +126,7 @@ where
 async fn run<S, E>(
     plane: &DataPlane,
     compression: Compression,
-    plans: &[PartPlan],
+    header: &[PartPlan],
     frames: S,
     files: &mut Files,
 ) -> Result<Written, WriteError<E>>
@@ -136,9 +136,9 @@ where
 {
     let upload_bytes = files.buffer_max_bytes();
     let codec = compression.codec();
-    let slots = Slots::reserve(plane, upload_bytes, codec, expected_bytes(plans)).await;
+    let slots = Slots::reserve(plane, upload_bytes, codec, expected_bytes(header)).await;
     let (to_writer, from_reader) = mpsc::channel(slots.count);
-    let mut parts: Vec<_> = plans
+    let mut parts: Vec<_> = header
         .iter()
         .filter(|plan| !plan.omitted)
         .map(empty_part)
@@ -151,7 +151,7 @@ where
         digests: Digests::default(),
     };
     let (digests, ()) = tokio::try_join!(
-        reader.run(frames, plans),
+        reader.run(frames, header),
         write_in_order(plane, from_reader, files, &mut parts),
     )?;
     for (part, digest) in parts.iter_mut().zip(digests) {
@@ -236,14 +236,14 @@ impl Reader<'_> {
     async fn run<S, E>(
         mut self,
         frames: S,
-        plans: &[PartPlan],
+        header: &[PartPlan],
     ) -> Result<Vec<PartDigest>, WriteError<E>>
     where
         S: Stream<Item = Result<RawChunk, E>>,
         E: Error + Send + Sync + 'static,
     {
         let mut frames = pin!(frames);
-        let mut splitter = BlockSplitter::new(expected_parts(plans));
+        let mut splitter = BlockSplitter::new(expected_parts(header));
         let mut blocks = Vec::new();
         while let Some(frame) = frames.next().await {
             let RawChunk { part, data } = frame.map_err(WriteError::Input)?;
@@ -312,11 +312,11 @@ async fn write_in_order<E: Error + Send + Sync + 'static>(
         } = pending.encoded.await.map_err(WriteError::Worker)??;
         let stored_len = stored.len() as u64;
         plane.upload_rate.take(stored_len).await;
-        let place = files.append(stored).await?;
+        let put = files.append(stored).await?;
         let block = BlockRef {
-            file: place.file,
-            offset_bytes: place.offset_bytes,
-            stored_len_bytes: place.stored_len_bytes,
+            file: put.file,
+            offset_bytes: put.offset_bytes,
+            stored_len_bytes: put.stored_len_bytes,
             raw_len_bytes,
             crc32,
         };

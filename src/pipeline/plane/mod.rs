@@ -2,6 +2,7 @@
 
 mod ahead;
 mod backward;
+mod buffers;
 mod forward;
 mod limits;
 mod verify;

@@ -8,6 +8,7 @@ use super::{
     DataPlane, Folder, ReadError,
     ahead::Ahead,
     backward::{Depth, Job, Sink, blocks_of, run},
+    buffers::Buffers,
 };
 use crate::format::{CheckedObject, FileExtent, Manifest, check_stored};
 
@@ -64,6 +65,7 @@ async fn verify(
             manifest,
             parts: parts_in(scope, manifest, &extents),
             depth,
+            buffers: Buffers::default(),
         };
         let mut sink = Sink::new(manifest, None);
         run(job, &mut sink).await?;

@@ -13,8 +13,15 @@ use super::{
     windows::{At, WINDOW_MAX_BYTES, Window, windows},
 };
 use crate::{
-    format::{BLOCK_MAX_BYTES, BlockDecoder, Codec, FormatError, Manifest, check_stored},
-    pipeline::plane::{DataPlane, Folder, Reservation, ahead::Ahead},
+    format::{
+        BLOCK_MAX_BYTES, BlockDecoder, BlockRef, Codec, Decoded, FormatError, Manifest,
+        check_stored,
+    },
+    pipeline::plane::{
+        DataPlane, Folder, Reservation,
+        ahead::Ahead,
+        buffers::{Buffer, Buffers},
+    },
 };
 
 /// Windows that are read at a time.
@@ -37,6 +44,8 @@ pub(in crate::pipeline) struct Job<'a> {
     /// Positions of the parts, in order.
     pub(in crate::pipeline) parts: Vec<usize>,
     pub(in crate::pipeline) depth: Depth,
+    /// Raw blocks in flight lie in these.
+    pub(in crate::pipeline) buffers: Buffers,
 }
 
 /// A block on its way to `sink`.
@@ -117,13 +126,18 @@ impl Job<'_> {
     ) -> Pending {
         let block = at.of(self.manifest);
         let stored = rest.slice(..block.stored_len_bytes as usize);
+        let decoded_bytes = match (self.depth, self.manifest.codec) {
+            (Depth::Stored, _) | (_, Codec::None) => 0,
+            (Depth::Decode, Codec::Gzip | Codec::Zstd) => block.raw_len_bytes as usize,
+        };
+        let buffer = self.buffers.take(decoded_bytes);
         let (codec, depth, memory) = (self.manifest.codec, self.depth, Arc::clone(memory));
         let work = move || {
             // The work outlives a cancelled run by one block; so does its memory.
             let _memory = memory;
             match depth {
                 Depth::Stored => check_stored(&stored, &block).map(|()| Bytes::new()),
-                Depth::Decode => BlockDecoder::new(codec)?.decode(&stored, &block),
+                Depth::Decode => decode(codec, stored, &block, buffer),
             }
         };
         Pending {
@@ -148,6 +162,19 @@ impl Job<'_> {
             drop(slot);
         }
         Ok(())
+    }
+}
+
+fn decode(
+    codec: Codec,
+    stored: Bytes,
+    block: &BlockRef,
+    mut buffer: Buffer,
+) -> Result<Bytes, FormatError> {
+    let mut decoder = BlockDecoder::new(codec)?;
+    match decoder.decode_into(&stored, block, &mut buffer.bytes)? {
+        Decoded::InPlace => Ok(stored),
+        Decoded::InBuffer => Ok(buffer.freeze()),
     }
 }
 

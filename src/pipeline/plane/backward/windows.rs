@@ -2,10 +2,10 @@
 
 use std::{iter::Peekable, ops::Range};
 
-use crate::format::{BlockRef, Manifest};
+use crate::format::{BLOCK_STORED_MAX_BYTES, BlockRef, Manifest};
 
-/// Most stored bytes of one window of more than one block.
-pub(super) const WINDOW_MAX_BYTES: u64 = 8 << 20;
+/// Most stored bytes of one window: every block fits one, and compressed blocks come several at a time.
+pub(super) const WINDOW_MAX_BYTES: u64 = BLOCK_STORED_MAX_BYTES as u64;
 
 /// One block of a manifest, by position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

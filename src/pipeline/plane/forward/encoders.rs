@@ -28,9 +28,9 @@ impl Encoders {
             Some(encoder) => encoder,
             None => BlockEncoder::new(self.compression)?,
         };
-        let encoded = encoder.encode(raw)?;
+        let block = encoder.encode(raw)?;
         self.idle().push(encoder);
-        Ok(encoded)
+        Ok(block)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<BlockEncoder>> {
