@@ -1,6 +1,6 @@
 //! `refbroker serve`: runs a broker until SIGTERM or SIGINT.
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{io::IsTerminal as _, net::SocketAddr, process::ExitCode};
 
 use tokio::{
     net::TcpListener,
@@ -51,6 +51,7 @@ fn init_log(format: LogFormat) {
         .unwrap_or_else(|_| EnvFilter::new("info,raft_engine=warn"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.init(),

@@ -5,7 +5,11 @@ use std::{fs, io, path::Path};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{check::Findings, logbook::Savings, story::DemoError};
+use crate::{
+    check::Findings,
+    logbook::Savings,
+    story::{DemoError, tell_people},
+};
 
 const FILE: &str = "report.json";
 
@@ -161,9 +165,9 @@ impl Report {
             ("total", format!("{:.1} s", self.seconds_total)),
             ("verdict", self.verdict.to_owned()),
         ];
-        println!();
+        tell_people("");
         for (what, value) in rows {
-            println!("  {what:<34} {value}");
+            tell_people(&format!("  {what:<34} {value}"));
         }
     }
 }

@@ -67,7 +67,9 @@ pub(crate) fn options(dir: &Path) -> ClusterOptions {
             .variables
             .entry("S3_PREFIX".to_owned())
             .or_default();
-        *prefix = format!("{prefix}{}/", options.cluster_id);
+        let above = prefix.trim_end_matches('/');
+        let slash = if above.is_empty() { "" } else { "/" };
+        *prefix = format!("{above}{slash}{}/", options.cluster_id);
         options.store = Store::S3(settings);
     }
     options = options.sidecar_env("TRAILING_ENTRIES", &TRAILING_ENTRIES.to_string());

@@ -1,6 +1,11 @@
 //! The demo, step by step.
 
-use std::{collections::BTreeMap, io, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write as _},
+    path::PathBuf,
+    time::Duration,
+};
 
 use chronik_harness::{Cluster, HarnessError, Poll, client::ClientError};
 use tokio::time::Instant;
@@ -83,6 +88,11 @@ pub(crate) enum DemoError {
     Mismatch,
 }
 
+/// Writes a line to standard output. Nobody may be listening: that changes nothing.
+pub(crate) fn tell_people(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
 /// Says what comes next.
 struct Narrator {
     begun: Instant,
@@ -103,11 +113,15 @@ impl Narrator {
 
     fn step(&mut self, what: &str) {
         self.step += 1;
-        println!("\n[{:5.1} s] {}. {what}", self.seconds(), self.step);
+        tell_people(&format!(
+            "\n[{:5.1} s] {}. {what}",
+            self.seconds(),
+            self.step
+        ));
     }
 
     fn say(&self, what: &str) {
-        println!("[{:5.1} s]    {what}", self.seconds());
+        tell_people(&format!("[{:5.1} s]    {what}", self.seconds()));
     }
 }
 
