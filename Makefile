@@ -6,12 +6,13 @@ VENV := target/venv
 PYTHON_TOOLS := tests/clients/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kcat bench lint fmt
+.PHONY: help demo test test-kcat memory bench lint fmt
 
 help:
 	@echo "make demo       a cluster that loses logs on purpose and a disk by accident; about a minute once built"
 	@echo "make test       every test, documentation examples and real Kafka clients included"
 	@echo "make test-kcat  the tests that need kcat installed"
+	@echo "make memory     peak memory of the daemon around a 1 GiB partition"
 	@echo "make bench      the benchmarks"
 	@echo "make lint       formatting, clippy, the protocol's rules; changes nothing"
 	@echo "make fmt        formats the code"
@@ -30,6 +31,10 @@ test: $(VENV)/ready
 test-kcat:
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked -p chronik-harness --test kafka_clients -- --ignored kcat
+
+# Peak memory of the daemon around a 1 GiB partition.
+memory:
+	$(CARGO) bench --locked --bench memory
 
 bench:
 	$(CARGO) bench --locked --workspace
