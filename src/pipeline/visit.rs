@@ -29,6 +29,8 @@ pub struct VisitRequest {
     pub may_snapshot: bool,
     /// Take one whatever the thresholds say.
     pub manual: bool,
+    /// Truncate the broker's log.
+    pub may_compact: bool,
     /// Retire and sweep.
     pub may_delete: bool,
     /// How old the snapshot that ends at a position is, on the scheduler's clock.
@@ -120,8 +122,11 @@ impl Pipeline {
             folder = self.look(partition).await?;
             report.folder = Some(folder.clone());
         }
-        let compaction = self.compact(&request.info, &request.replica, &request.lineage, &folder);
-        report.compaction = self.measured(Operation::Compact, compaction).await?;
+        if request.may_compact {
+            let compaction =
+                self.compact(&request.info, &request.replica, &request.lineage, &folder);
+            report.compaction = self.measured(Operation::Compact, compaction).await?;
+        }
         if request.may_delete && self.options.policy.retention {
             let retention = self.retain(&request.info, &request.lineage, &folder);
             report.retention = Some(self.measured(Operation::Retention, retention).await?);
@@ -130,7 +135,10 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn look(&self, partition: &TopicPartition) -> Result<Arc<Folder>, PipelineError> {
+    pub(super) async fn look(
+        &self,
+        partition: &TopicPartition,
+    ) -> Result<Arc<Folder>, PipelineError> {
         let looked = self.catalog.look(partition).await;
         looked.map_err(|error| Scope::new(Stage::Look, partition).error(error))
     }

@@ -100,7 +100,7 @@ fn need(
         base.map(Snapshot::last_included),
         options,
     );
-    if matches!(plan, CompactionPlan::Cut { .. }) {
+    if matches!(plan, CompactionPlan::Cut { .. }) && !memory.term_refused {
         return visit(false, deletes(memory, options));
     }
     let waits_for_leader = matches!(decision, Decision::Leave(_, NotMine::LeaderTakesIt { .. }));
