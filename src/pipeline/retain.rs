@@ -87,7 +87,12 @@ impl Pipeline {
             let Some(snapshot) = folder.find(kept.key) else {
                 continue;
             };
-            if let Err(error) = self.catalog.head_files(&snapshot.manifest).await {
+            // Manifest, proof and mark past every cache, then the files.
+            let whole = async {
+                let reread = self.catalog.reread_proven(partition, kept.key).await?;
+                self.catalog.head_files(&reread.manifest).await
+            };
+            if let Err(error) = whole.await {
                 if matches!(error, CatalogError::Undermined { .. }) {
                     self.quarantine_if_still_corrupt(info, &snapshot.manifest, snapshot.digest)
                         .await?;

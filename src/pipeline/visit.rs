@@ -10,6 +10,7 @@ use super::{
 use crate::{
     broker::{BrokerInfo, Replica},
     catalog::{Folder, Snapshot},
+    error::Kind,
     format::SnapshotId,
     policy::{Decision, Facts, Trigger, decide},
     raft::{Lineage, LogId, TopicPartition},
@@ -127,7 +128,8 @@ impl Pipeline {
                 self.compact(&request.info, &request.replica, &request.lineage, &folder);
             report.compaction = self.measured(Operation::Compact, compaction).await?;
         }
-        if request.may_delete && self.options.policy.retention {
+        // A refused term is a divergence: nothing is deleted until an operator has looked.
+        if request.may_delete && request.may_compact && self.options.policy.retention {
             let retention = self.retain(&request.info, &request.lineage, &folder);
             report.retention = Some(self.measured(Operation::Retention, retention).await?);
             report.folder = self.catalog.known(partition).or(report.folder.take());
@@ -181,10 +183,15 @@ impl Pipeline {
                 .await
             {
                 Ok(()) => return Ok(Some(orphan.id)),
-                Err(error) if matches!(error.cause, Cause::Cancelled) => return Err(error),
+                Err(error) if matches!(error.kind(), Kind::Cancelled | Kind::Unavailable) => {
+                    return Err(error);
+                }
                 // A snapshot that cannot be proven is no reason not to take another one.
                 Err(error) => tracing::warn!(%partition, %error, "adoption failed"),
             }
+        }
+        if self.stop.is_cancelled() {
+            return Err(Scope::new(Stage::Export, partition).error(Cause::Cancelled));
         }
         let newer_than = folder
             .newest_proven(&request.lineage)

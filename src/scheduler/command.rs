@@ -34,12 +34,14 @@ impl Scheduler {
                 reply,
             } => {
                 let now = self.pipeline.clock.now();
+                let pause = Pause {
+                    until: ttl.map(|ttl| now + ttl),
+                };
                 let paused = self.hosted(&partition).map(|memory| {
-                    memory.pause = Some(Pause {
-                        until: ttl.map(|ttl| now + ttl),
-                    });
+                    memory.pause = Some(pause.clone());
                 });
                 if paused.is_ok() {
+                    self.pauses.insert(partition.clone(), pause);
                     tracing::info!(%partition, reason, ttl_secs = ttl.map(|ttl| ttl.as_secs()), "paused");
                     self.waiting.remove(&partition);
                     self.board
@@ -54,6 +56,7 @@ impl Scheduler {
                     memory.pause = None;
                     was_paused
                 });
+                self.pauses.remove(&partition);
                 if resumed.is_ok() {
                     tracing::info!(%partition, "resumed");
                     self.board

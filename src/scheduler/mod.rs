@@ -30,7 +30,7 @@ use crate::{
     raft::{Lineage, TopicPartition},
     retry::Backoff,
 };
-use memory::Memory;
+use memory::{Memory, Pause};
 use need::Need;
 
 /// Visits that take no snapshot and may run at once.
@@ -80,6 +80,8 @@ pub struct Scheduler {
     stop: CancellationToken,
     broker: Option<BrokerInfo>,
     partitions: HashMap<TopicPartition, Memory>,
+    /// Operators' pauses, kept also while the broker does not list the partition.
+    pauses: HashMap<TopicPartition, Pause>,
     waiting: HashMap<TopicPartition, Need>,
     visits: JoinSet<Finished>,
     /// What runs: the partition, and whether it holds one of the few slots.
@@ -108,6 +110,7 @@ impl Scheduler {
             stop,
             broker: None,
             partitions: HashMap::new(),
+            pauses: HashMap::new(),
             waiting: HashMap::new(),
             visits: JoinSet::new(),
             running: HashMap::new(),
@@ -127,7 +130,13 @@ impl Scheduler {
                 biased;
                 () = stop.cancelled() => break,
                 Some(finished) = self.visits.join_next_with_id() => self.absorb(finished),
-                Some(command) = self.commands.recv() => self.command(command).await,
+                Some(command) = self.commands.recv() => {
+                    // A broker that does not answer must not delay a stop.
+                    tokio::select! {
+                        () = stop.cancelled() => break,
+                        () = self.command(command) => {}
+                    }
+                }
                 () = tokio::time::sleep_until(self.next_tick), if self.options.enabled => {
                     // A broker that does not answer must not delay a stop.
                     tokio::select! {

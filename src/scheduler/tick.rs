@@ -91,7 +91,12 @@ impl Scheduler {
                     memory.observe(replica, now);
                     memory
                 }
-                None => Memory::new(replica, lineage, now, self.spread(SWEEP_INTERVAL)),
+                None => {
+                    let first_sweep = self.spread(SWEEP_INTERVAL);
+                    let mut memory = Memory::new(replica, lineage, now, first_sweep);
+                    memory.pause = self.pauses.get(&partition).cloned();
+                    memory
+                }
             };
             current.insert(partition, memory);
         }
@@ -247,6 +252,8 @@ impl Scheduler {
         [memory.not_before, memory.delete_due, waiting, crossing]
             .into_iter()
             .flatten()
+            // What is past was assessed just now.
+            .filter(|at| *at > now)
             .min()
     }
 
