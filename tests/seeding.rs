@@ -249,10 +249,12 @@ async fn a_cluster_with_truncated_logs_never_claims_an_empty_store() {
     assert!(stored(dir.path(), "").is_empty());
 }
 
+/// Breaks one field of a request.
+type Spoil = fn(&mut v1::BootstrapBegin);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_requests_name_the_field() {
     let (_broker, _dir, daemon) = start(&[]).await;
-    type Spoil = fn(&mut v1::BootstrapBegin);
     let cases: [(&str, Spoil); 4] = [
         ("local_state", |begin| begin.local_state = 0),
         ("partition", |begin| begin.partition = None),

@@ -40,7 +40,11 @@ fn key(text: &str) -> Key {
 }
 
 fn bytes(len: usize, salt: u8) -> Bytes {
-    (0..len).map(|i| (i % 251) as u8 ^ salt).collect()
+    (0..=250_u8)
+        .cycle()
+        .map(|byte| byte ^ salt)
+        .take(len)
+        .collect()
 }
 
 async fn keys_under(store: &Store, folder: &str) -> Vec<String> {
@@ -574,7 +578,7 @@ async fn credentials_never_show() {
     let mut text = format!("{config:?} {store:?} {error:?} {error}");
     let mut source = std::error::Error::source(&error);
     while let Some(error) = source {
-        text += &format!("{error} {error:?}");
+        text += &[error.to_string(), format!("{error:?}")].concat();
         source = error.source();
     }
     assert!(text.contains("SignatureDoesNotMatch"), "{text}");

@@ -221,18 +221,19 @@ mod tests {
         ) {
             let mut blocks = Vec::new();
             let mut splitter = BlockSplitter::new(parts(&sizes));
-            let content = |part: usize| -> Vec<u8> {
-                (0..sizes[part]).map(|i| (i.wrapping_mul(31) >> 3) as u8 ^ part as u8).collect()
+            let content = |part: &ExpectedPart| -> Vec<u8> {
+                (0..part.size_bytes).map(|i| (i.wrapping_mul(31) >> 3).to_le_bytes()[0] ^ part.part.to_le_bytes()[0]).collect()
             };
-            for part in 0..sizes.len() {
+            for part in &parts(&sizes) {
                 for chunk in content(part).chunks(cut) {
-                    splitter.push(part as u32, Bytes::copy_from_slice(chunk), &mut blocks).unwrap();
+                    splitter.push(part.part, Bytes::copy_from_slice(chunk), &mut blocks).unwrap();
                 }
             }
             splitter.finish(&mut blocks).unwrap();
-            for part in 0..sizes.len() {
-                let mine: Vec<_> = blocks.iter().filter(|b| b.part as usize == part).collect();
-                prop_assert_eq!(mine.len(), sizes[part].div_ceil(BLOCK_MAX).max(1));
+            for part in &parts(&sizes) {
+                let mine: Vec<_> = blocks.iter().filter(|b| b.part == part.part).collect();
+                let full = part.size_bytes.div_ceil(u64::from(BLOCK_MAX_BYTES)).max(1);
+                prop_assert_eq!(mine.len() as u64, full);
                 prop_assert_eq!(mine.iter().flat_map(|b| b.data.to_vec()).collect::<Vec<_>>(), content(part));
             }
         }

@@ -86,17 +86,14 @@ impl Scheduler {
             let same_life = before
                 .remove(&partition)
                 .filter(|memory| memory.lineage == lineage);
-            let memory = match same_life {
-                Some(mut memory) => {
-                    memory.observe(replica, now);
-                    memory
-                }
-                None => {
-                    let first_sweep = self.spread(SWEEP_INTERVAL);
-                    let mut memory = Memory::new(replica, lineage, now, first_sweep);
-                    memory.pause = self.pauses.get(&partition).cloned();
-                    memory
-                }
+            let memory = if let Some(mut memory) = same_life {
+                memory.observe(replica, now);
+                memory
+            } else {
+                let first_sweep = self.spread(SWEEP_INTERVAL);
+                let mut memory = Memory::new(replica, lineage, now, first_sweep);
+                memory.pause = self.pauses.get(&partition).cloned();
+                memory
             };
             current.insert(partition, memory);
         }

@@ -1,5 +1,7 @@
 //! Generated JSON records that compress about five times, like a topic of events.
 
+use std::fmt::Write as _;
+
 /// A small fast generator; the same seed gives the same numbers.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
@@ -51,13 +53,18 @@ pub fn json_records(seed: u64, len_bytes: usize) -> Vec<u8> {
         let state = STATES[usize::try_from(random.below(4)).unwrap()];
         let cents = random.below(20_000);
         let trace = random.next();
-        records += &format!(
-            "{{\"offset\":{offset},\"timestamp\":{time},\"key\":\"customer-{customer:05}\",\"headers\":{{\"trace\":\"{trace:016x}\",\
+        let session = (random.next(), random.next());
+        writeln!(
+            records,
+            "{{\"offset\":{offset},\"timestamp\":{time},\"key\":\"customer-{customer:05}\",\"headers\":{{\"trace\":\"{trace:016x}\",\"session\":\"{:016x}{:016x}\",\
              \"content-type\":\"application/json\"}},\"value\":{{\"event\":\"order_{state}\",\"customer_id\":{customer},\
-             \"city\":\"{city}\",\"currency\":\"EUR\",\"amount_cents\":{cents},\"items\":[{{\"sku\":\"SKU-{:06}\",\"quantity\":{}}}]}}}}\n",
+             \"city\":\"{city}\",\"currency\":\"EUR\",\"amount_cents\":{cents},\"items\":[{{\"sku\":\"SKU-{:06}\",\"quantity\":{}}}]}}}}",
+            session.0,
+            session.1,
             customer * 7 % 400_000,
             1 + cents % 5,
-        );
+        )
+        .unwrap();
     }
     records.truncate(len_bytes);
     records.into_bytes()

@@ -31,13 +31,14 @@ fn every_cut_is_refused(good: &[u8], decode: impl Fn(&[u8]) -> bool) {
     }
 }
 
+type Decode = fn(&[u8]) -> bool;
+
 #[test]
 fn any_flip_or_cut_of_a_json_object_is_refused() {
     let (manifest, snap) = fixture::example();
     let proof = fixture::proof_of(&manifest, &snap);
     let identity = Identity::first("prod-eu", 1).unwrap();
     let mark = fixture::quarantine_of(&manifest);
-    type Decode = fn(&[u8]) -> bool;
     let objects: [(Bytes, Decode); 4] = [
         (manifest.encode(), |bytes| Manifest::decode(bytes).is_ok()),
         (proof.encode(), |bytes| Proof::decode(bytes).is_ok()),

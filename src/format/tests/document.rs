@@ -1,6 +1,6 @@
 //! docs/FORMAT.md is read by this test: its examples are decoded, and they are what this program writes.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt::Write as _};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use crate::raft::Lineage;
 
 const DOCUMENT: &str = include_str!("../../../docs/FORMAT.md");
 
-/// Fenced blocks by the name after the language: "```json manifest".
+/// Fenced blocks by the name that follows the language.
 fn examples() -> HashMap<&'static str, &'static str> {
     let mut examples = HashMap::new();
     let mut rest = DOCUMENT;
@@ -45,7 +45,7 @@ fn hex(bytes: &[u8]) -> String {
     let mut dump = String::new();
     for (line, row) in bytes.chunks(16).enumerate() {
         let digits: Vec<_> = row.iter().map(|byte| format!("{byte:02x}")).collect();
-        dump += &format!("{:04x}: {}\n", line * 16, digits.join(" "));
+        writeln!(dump, "{:04x}: {}", line * 16, digits.join(" ")).unwrap();
     }
     dump
 }

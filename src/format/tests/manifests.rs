@@ -219,8 +219,8 @@ fn references_are_snap_files_of_this_lineage_each_used_once() {
     let other = |m: &Manifest, lineage_hash: u32, number: u32| {
         let uuid = uuid::Uuid::from_u128(5);
         let id = SnapshotId {
-            uuid,
             lineage_hash,
+            uuid,
             ..m.snapshot_id
         };
         SnapName { id, number }.to_string()
@@ -346,7 +346,7 @@ fn other_spellings_of_the_same_content_are_refused() {
     let text = String::from_utf8(manifest.encode().to_vec()).unwrap();
     let (content, _) = text.split_once('\n').unwrap();
     let respelled = [
-        (content.replacen(":", ": ", 1), "white space"),
+        (content.replacen(':', ": ", 1), "white space"),
         (
             content.replacen("\"codec\"", "\"\\u0063odec\"", 1),
             "escapes",
