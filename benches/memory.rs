@@ -2,6 +2,11 @@
 //!
 //! Not a timing: it prints `VmHWM` of the process and fails above the limit. `MIB=n` sets the size of the state.
 
+#![expect(
+    clippy::expect_used,
+    reason = "a measurement stops at the first surprise"
+)]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -46,7 +46,7 @@ use crate::{
     telemetry::{Metrics, MetricsError},
 };
 
-/// Memory for data in flight, over all snapshots and restores.
+/// Memory for data in flight, for each snapshot that may run; restores share it.
 const DATA_BUDGET_BYTES: u64 = 64 << 20;
 /// The receiver announces these: installs flow the other way and are tuned by the broker.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
@@ -148,12 +148,15 @@ async fn serve(config: Config) -> Result<(), AppError> {
         env!("CARGO_PKG_VERSION").clone_into(&mut daemon.version);
         daemon.started_at_unix_ms = unix_ms(clock.wall());
     });
-    let pipeline = Arc::new(build_pipeline(
+    let stop = CancellationToken::new();
+    let pipeline = build_pipeline(
         &config,
         clock.clone(),
         metrics.clone(),
         board.clone(),
-    )?);
+        &stop,
+    )?;
+    let pipeline = Arc::new(pipeline);
 
     let grpc = bind(&config.listen).await?;
     let http = bind_http(config.metrics_listen).await?;
@@ -161,7 +164,6 @@ async fn serve(config: Config) -> Result<(), AppError> {
         listen = %grpc, metrics = %http.local_addr()?, broker = %config.broker_endpoint,
         version = env!("CARGO_PKG_VERSION"), "started"
     );
-    let stop = CancellationToken::new();
     let close = CancellationToken::new();
     let tasks = TaskTracker::new();
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -267,10 +269,13 @@ fn build_pipeline(
     clock: SharedClock,
     metrics: Metrics,
     board: Arc<Board>,
+    stop: &CancellationToken,
 ) -> Result<Pipeline, AppError> {
     let observer = Arc::new(StoreMetrics(metrics.clone()));
     let store = Store::open(&config.store, StoreOptions::default(), observer)?;
-    let budget = MemoryBudget::new(DATA_BUDGET_BYTES);
+    // No export may be opened and then wait for memory until the broker gives its pin up.
+    let snapshots = config.max_concurrent.get() as u64;
+    let budget = MemoryBudget::new(DATA_BUDGET_BYTES.saturating_mul(snapshots));
     let workers = Workers::new(config.compression_threads);
     let upload_rate = RateLimit::new(config.max_upload_bytes_per_sec);
     Ok(Pipeline {
@@ -286,6 +291,7 @@ fn build_pipeline(
             compression: config.compression,
         },
         plane: DataPlane::new(budget, workers, upload_rate),
+        stop: stop.clone(),
         abort: CancellationToken::new(),
     })
 }

@@ -43,7 +43,7 @@ async fn an_honest_export_is_proven_and_the_log_is_cut_to_it() {
     assert_eq!(stored(dir.path(), ".snap").len(), 1);
     assert_eq!(stored(dir.path(), ".manifest.json").len(), 1);
     assert_eq!(stored(dir.path(), ".verified.json").len(), 1);
-    assert_eq!(daemon.metric("chronik_snapshot_loop_running") as u64, 1);
+    assert!(daemon.metric("chronik_snapshot_loop_running") > 0.5);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,12 +113,12 @@ async fn a_broker_that_comes_late_or_goes_away_is_waited_for() {
         env: &[],
     });
     daemon.wait_log("the broker does not answer");
-    assert_eq!(daemon.metric("chronik_snapshot_broker_connected") as u64, 0);
+    assert!(daemon.metric("chronik_snapshot_broker_connected") < 0.5);
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-    let broker = ScriptedBroker::start_on(listener).await;
+    let broker = ScriptedBroker::start_on(listener);
     broker.grow(100);
     daemon.wait_proven(100);
-    assert_eq!(daemon.metric("chronik_snapshot_broker_connected") as u64, 1);
+    assert!(daemon.metric("chronik_snapshot_broker_connected") > 0.5);
     drop(broker);
     daemon.wait("the loss to be seen", |daemon| {
         daemon.status()["daemon"]["broker_connected"] == false

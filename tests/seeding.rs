@@ -1,5 +1,10 @@
 //! Bootstrap against a real daemon: what it installs, what it skips, and what it never says.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
 mod support;
 
 use std::{fs, path::Path};
@@ -244,15 +249,18 @@ async fn a_cluster_with_truncated_logs_never_claims_an_empty_store() {
     assert!(stored(dir.path(), "").is_empty());
 }
 
+/// Breaks one field of a request.
+type Spoil = fn(&mut v1::BootstrapBegin);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_requests_name_the_field() {
     let (_broker, _dir, daemon) = start(&[]).await;
-    let cases: [(&str, fn(&mut v1::BootstrapBegin)); 4] = [
+    let cases: [(&str, Spoil); 4] = [
         ("local_state", |begin| begin.local_state = 0),
         ("partition", |begin| begin.partition = None),
         ("lineage", |begin| begin.lineage = None),
         ("accepted_state_codecs", |begin| {
-            begin.accepted_state_codecs.clear()
+            begin.accepted_state_codecs.clear();
         }),
     ];
     for (field, spoil) in cases {

@@ -7,7 +7,7 @@
 
 mod support;
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chronik_snapshotd::{
@@ -40,8 +40,10 @@ fn key(text: &str) -> Key {
 }
 
 fn bytes(len: usize, salt: u8) -> Bytes {
-    (0..len)
-        .map(|i| u8::try_from(i % 251).unwrap() ^ salt)
+    (0..=250_u8)
+        .cycle()
+        .map(|byte| byte ^ salt)
+        .take(len)
         .collect()
 }
 
@@ -606,7 +608,7 @@ async fn credentials_never_show() {
     let mut text = format!("{config:?} {store:?} {error:?} {error}");
     let mut source = std::error::Error::source(&error);
     while let Some(error) = source {
-        write!(text, "{error} {error:?}").unwrap();
+        text += &[error.to_string(), format!("{error:?}")].concat();
         source = error.source();
     }
     assert!(text.contains("SignatureDoesNotMatch"), "{text}");

@@ -1,6 +1,6 @@
 //! `refbroker serve`: runs a broker until SIGTERM or SIGINT.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, net::SocketAddr, process::ExitCode};
 
 use tokio::{
     net::TcpListener,
@@ -51,6 +51,7 @@ fn init_log(format: LogFormat) {
         .unwrap_or_else(|_| EnvFilter::new("info,raft_engine=warn"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.init(),
@@ -69,23 +70,43 @@ async fn run(args: ServeArgs) -> Result<(), BrokerError> {
         _ = terminate.recv() => return Err(BrokerError::Stopped),
         _ = interrupt.recv() => return Err(BrokerError::Stopped),
     };
-    let listener = TcpListener::bind(kafka_listen).await;
-    let listener = listener.map_err(|source| ServerError::Listen {
-        address: kafka_listen.to_string(),
-        source,
-    })?;
-    let clients = tokio::spawn(kafka::serve(listener, broker.node(), stop.clone()));
-    let failed = tokio::select! {
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
-        () = broker.failed().cancelled() => true,
+    let failed = {
+        let serving = serve_clients(&broker, kafka_listen, stop.clone());
+        tokio::pin!(serving);
+        let failed = tokio::select! {
+            _ = terminate.recv() => false,
+            _ = interrupt.recv() => false,
+            () = broker.failed().cancelled() => true,
+            outcome = &mut serving => return outcome,
+        };
+        info!(failed, "stopping");
+        stop.cancel();
+        serving.await?;
+        failed
     };
-    info!(failed, "stopping");
-    stop.cancel();
-    let _ = clients.await;
     let stopped = broker.stop().await;
     if failed && stopped.is_ok() {
         return Err(BrokerError::Superseded);
     }
     stopped
+}
+
+/// Opens the Kafka listener once the broker knows the cluster, and serves clients until `stop`.
+async fn serve_clients(
+    broker: &Broker,
+    address: SocketAddr,
+    stop: CancellationToken,
+) -> Result<(), BrokerError> {
+    tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        () = broker.registered() => {}
+    }
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|source| ServerError::Listen {
+        address: address.to_string(),
+        source,
+    })?;
+    info!(%address, "serving Kafka clients");
+    kafka::serve(listener, broker.node(), stop).await;
+    Ok(())
 }

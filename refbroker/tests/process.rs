@@ -61,7 +61,7 @@ async fn meta_replica(dir: &Path, id: i32) -> Option<ReplicaStatus> {
     let channel = endpoint.connect().await.ok()?;
     let mut client = SnapshotBrokerServiceClient::new(channel);
     let mut stream = client
-        .list_replicas(ListReplicasRequest {})
+        .list_replicas(ListReplicasRequest::default())
         .await
         .ok()?
         .into_inner();

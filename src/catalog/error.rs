@@ -80,13 +80,25 @@ pub enum CatalogError {
         /// The object.
         key: String,
     },
-    /// A file that the manifest points into is being deleted or is gone: the snapshot was taken back.
-    #[error("{file} is {state}: the snapshot is taken back and the next one starts anew")]
+    /// A file that the manifest points into is being deleted or is gone.
+    #[error("{file} is {state}: the snapshot is not proven, and the next one starts anew")]
     Undermined {
         /// The `.snap` file.
         file: String,
         /// "flagged for deletion", "gone" or "of another size".
         state: &'static str,
+    },
+    /// A manifest was listed and is gone.
+    #[error("{name} was listed and is gone: the folder is changing, look again")]
+    Vanished {
+        /// The object.
+        name: String,
+    },
+    /// The snapshot is marked.
+    #[error("{snapshot_id} is quarantined: nothing may rest on it")]
+    Quarantined {
+        /// The snapshot.
+        snapshot_id: String,
     },
     /// The manifest that a proof speaks of is another one.
     #[error("the proof of {snapshot_id} was written for another manifest")]
@@ -118,7 +130,10 @@ impl CatalogError {
             Self::WrongFolder { .. } | Self::IdentityLost { .. } | Self::ProofMismatch { .. } => {
                 Kind::Corrupt
             }
-            Self::Occupied { .. } | Self::Undermined { .. } => Kind::Conflict,
+            Self::Occupied { .. } | Self::Undermined { .. } | Self::Quarantined { .. } => {
+                Kind::Conflict
+            }
+            Self::Vanished { .. } => Kind::Unavailable,
         }
     }
 

@@ -15,6 +15,9 @@ use crate::{
     store::{Object, ObjectInfo, StoreError},
 };
 
+/// Listings in a row that may find a manifest gone before it could be read.
+const LOOKS: usize = 3;
+
 /// Names found in a folder, sorted by what they are.
 #[derive(Default)]
 struct Names {
@@ -28,7 +31,20 @@ struct Names {
 impl Catalog {
     /// Lists the folder anew and remembers the result. Fails rather than return a partial folder: a folder
     /// that could not be read is never reported as empty.
+    ///
+    /// A manifest that was listed and is gone when it is read was retired in between, and what replaced it is not
+    /// in this listing: the folder is listed again.
     pub async fn look(&self, partition: &TopicPartition) -> Result<Arc<Folder>, CatalogError> {
+        for _ in 1..LOOKS {
+            match self.look_once(partition).await {
+                Err(CatalogError::Vanished { .. }) => {}
+                looked => return looked,
+            }
+        }
+        self.look_once(partition).await
+    }
+
+    async fn look_once(&self, partition: &TopicPartition) -> Result<Arc<Folder>, CatalogError> {
         let names = self.list_names(partition).await?;
         let known = self.known(partition);
         let mut folder = Folder {
@@ -45,9 +61,14 @@ impl Catalog {
                 Some(snapshot) => (snapshot.manifest.clone(), snapshot.digest),
                 None => match self.read_manifest(partition, *id).await {
                     Ok((manifest, digest)) => (Arc::new(manifest), digest),
-                    Err(CatalogError::Store(StoreError::NotFound { .. })) => continue,
+                    Err(CatalogError::Store(StoreError::NotFound { .. })) => {
+                        let name = FileName::Manifest(*id).to_string();
+                        return Err(CatalogError::Vanished { name });
+                    }
                     Err(
-                        error @ (CatalogError::Format { .. } | CatalogError::WrongFolder { .. }),
+                        error @ (CatalogError::Format { .. }
+                        | CatalogError::WrongFolder { .. }
+                        | CatalogError::Store(StoreError::TooLarge { .. })),
                     ) => {
                         folder.unreadable.push(Unreadable {
                             id: *id,
@@ -146,14 +167,15 @@ impl Catalog {
         let key = self.keys().proof(partition, id)?;
         let bytes = match self.store().get(&key, PROOF_MAX_BYTES).await {
             Ok(object) => object.bytes,
-            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(StoreError::NotFound { .. } | StoreError::TooLarge { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let proof = Proof::decode(&bytes).ok();
         Ok(proof.filter(|proof| proof.covers(id, digest)).map(Arc::new))
     }
 
-    /// Reads manifest and proof of a snapshot past every cache; both must be there, whole and of each other.
+    /// Reads manifest and proof of a snapshot past every cache; both must be there, whole and of each other, and no
+    /// mark may say that the snapshot does not verify.
     pub async fn reread_proven(
         &self,
         partition: &TopicPartition,
@@ -166,6 +188,16 @@ impl Catalog {
                 snapshot_id: id.to_string(),
             });
         };
+        let mark = self.keys().object(partition, FileName::Quarantine(id))?;
+        match self.store().head(&mark).await {
+            Err(StoreError::NotFound { .. }) => {}
+            Ok(_) => {
+                return Err(CatalogError::Quarantined {
+                    snapshot_id: id.to_string(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        }
         Ok(Snapshot {
             id,
             manifest: Arc::new(manifest),

@@ -13,7 +13,7 @@
 //! | 6 remove the flags of X | some of them | any sweep |
 //!
 //! A committer writes its manifest, then lists the flags, then looks for the files (`write.rs`). So either step 4
-//! sees its manifest, or it sees the flag or the missing file and takes its snapshot back.
+//! sees its manifest, or it sees the flag or the missing file and writes no proof: nothing rests on that snapshot.
 //! A flag is removed only by its owner while no DELETE was sent, or by anyone once X is gone.
 
 use std::{
@@ -33,6 +33,9 @@ use crate::{
     raft::TopicPartition,
     store::{Key, StoreError},
 };
+
+/// A file that does not go away at once is not asked again sooner.
+const NEXT_DUE_FLOOR: Duration = Duration::from_secs(1);
 
 /// A file under a flag of ours.
 #[derive(Debug, Clone, Copy)]
@@ -243,6 +246,7 @@ impl Sweeper {
         let mine = pending.iter().filter(|((owner, _), _)| owner == partition);
         mine.map(|(_, pending)| self.grace.saturating_sub(self.waited(*pending)))
             .min()
+            .map(|wait| wait.max(NEXT_DUE_FLOOR))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(TopicPartition, SnapName), Pending>> {

@@ -44,7 +44,7 @@ impl Codec {
         }
     }
 
-    /// Level used when the operator names none; docs/adr/0010-block-codecs.md says why.
+    /// Level used when the operator names none; docs/adr/0007-block-codecs.md says why.
     pub const fn default_level(self) -> i32 {
         match self {
             Self::None => 0,

@@ -5,7 +5,12 @@ use std::fmt;
 use thiserror::Error;
 
 use super::plane::{ReadError, WriteError};
-use crate::{broker::BrokerError, catalog::CatalogError, error::Kind, raft::TopicPartition};
+use crate::{
+    broker::{BrokerError, Refusal},
+    catalog::CatalogError,
+    error::Kind,
+    raft::TopicPartition,
+};
 
 /// Where in a visit or restore something failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -128,6 +133,11 @@ impl PipelineError {
     /// What the caller must do.
     pub fn kind(&self) -> Kind {
         self.cause.kind()
+    }
+
+    /// The broker's own term at a snapshot's index is another one.
+    pub fn is_term_mismatch(&self) -> bool {
+        matches!(&self.cause, Cause::Broker(error) if error.refusal() == Some(Refusal::TermMismatch))
     }
 
     /// True when the store, not the broker, is what failed.

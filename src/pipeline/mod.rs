@@ -77,6 +77,8 @@ pub struct Pipeline {
     pub options: PipelineOptions,
     /// Memory, threads and bandwidth of all snapshots and restores together.
     pub plane: DataPlane,
+    /// No export begins any more: the first step of a shutdown.
+    pub stop: CancellationToken,
     /// Ends every upload and restore: the last step of a shutdown.
     pub abort: CancellationToken,
 }

@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     broker::BrokerInfo,
-    catalog::CatalogError,
     clock::unix_ms,
     error::{Kind, chain},
     format::{FORMAT_VERSION, Manifest, ManifestDigest, Proof, Quarantine},
@@ -20,7 +19,7 @@ use crate::{
 impl Pipeline {
     /// Verifies `manifest` and writes its proof.
     ///
-    /// A file flagged for deletion or gone: the manifest is taken back ([`CatalogError::Undermined`]).
+    /// A file flagged for deletion or gone: not proven (`CatalogError::Undermined`).
     /// Bytes that do not verify, twice: the snapshot is quarantined and the error is of kind `Corrupt`.
     pub(super) async fn prove(
         &self,
@@ -32,18 +31,10 @@ impl Pipeline {
         let id = manifest.snapshot_id;
         let scope = || Scope::new(Stage::Verify, partition).snapshot(id);
         self.activity(partition, "verifying");
-        let objects = match self.catalog.confirm_files(manifest).await {
-            Ok(objects) => objects,
-            Err(error @ CatalogError::Undermined { .. }) => {
-                tracing::warn!(%partition, snapshot_id = %id, %error, "taking the snapshot back");
-                self.catalog
-                    .retire(partition, id)
-                    .await
-                    .map_err(|error| scope().error(error))?;
-                return Err(scope().error(error));
-            }
-            Err(error) => return Err(scope().error(error)),
-        };
+        // A flag or a missing file: no proof from here. The manifest stays, because somebody else may have proven
+        // it before the flag was there and have truncated on it; retention supersedes it if nobody has.
+        let objects = self.catalog.confirm_files(manifest).await;
+        let objects = objects.map_err(|error| scope().error(error))?;
         if let Err(cause) = self.verify(manifest).await {
             if cause.kind() == Kind::Corrupt {
                 self.quarantine_if_still_corrupt(info, manifest, digest)
@@ -92,6 +83,11 @@ impl Pipeline {
         let partition = &manifest.partition;
         let id = manifest.snapshot_id;
         let scope = || Scope::new(Stage::Verify, partition).snapshot(id);
+        // Retired meanwhile: nothing to mark.
+        match self.catalog.read_manifest(partition, id).await {
+            Ok((_, current)) if current == digest => {}
+            _ => return Ok(()),
+        }
         let folder = self.plane_folder(partition);
         let all = plane::Scope::All;
         let second = plane::verify_full(&self.plane, &folder, manifest, all, &self.abort).await;

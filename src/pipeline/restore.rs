@@ -4,7 +4,7 @@
 //! A snapshot that turns out damaged or vanished in mid-stream is abandoned for the next older one. Nothing is
 //! remembered between calls: calling again is always safe.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -184,13 +184,11 @@ pub enum RestoreError {
     },
     /// Snapshots of this lineage exist and none of them verifies.
     #[error(
-        "{tried} snapshots of {partition} exist and none of them verifies; the last problem: {last_problem}"
+        "snapshots of {partition} exist and none of them verifies; the last problem: {last_problem}"
     )]
     NoneVerifies {
         /// Which partition.
         partition: TopicPartition,
-        /// How many.
-        tried: usize,
         /// What was wrong with the last.
         last_problem: String,
     },
@@ -220,9 +218,34 @@ const CHUNKS_AHEAD: usize = 2;
 /// How one candidate ended.
 enum Attempt {
     Installed(LogId),
-    /// Not usable; the next older one may be.
-    Next(String),
+    /// Damaged or gone; another one may be whole.
+    Damaged(String),
+    /// Whole, but not for this broker.
+    Rejected(String),
 }
+
+/// Why nothing could be installed.
+#[derive(Default)]
+struct Unusable {
+    damaged: Vec<String>,
+    rejected: Vec<String>,
+}
+
+impl Unusable {
+    /// Damage is a loss of data; a whole snapshot that the broker cannot take only does not cover.
+    fn verdict(self, partition: &TopicPartition) -> Result<RestoreOutcome, RestoreError> {
+        if let Some(detail) = self.rejected.into_iter().last() {
+            return Ok(RestoreOutcome::NotCovered { detail });
+        }
+        Err(RestoreError::NoneVerifies {
+            partition: partition.clone(),
+            last_problem: self.damaged.into_iter().last().unwrap_or_default(),
+        })
+    }
+}
+
+/// Listings of one conversation.
+const LISTINGS: usize = 3;
 
 impl Pipeline {
     /// Runs one conversation.
@@ -240,40 +263,45 @@ impl Pipeline {
         let info = self.ask_broker(request).await?;
         let identity = self.check_identity(&info).await;
         identity.map_err(|cause| Scope::new(Stage::Identity, partition).error(cause))?;
-        let looked = self.catalog.look(partition).await;
-        let folder = looked.map_err(|error| Scope::new(Stage::Look, partition).error(error))?;
-        let lineage_hash = request.lineage.short_hash();
-        let unreadable = folder
-            .unreadable
-            .iter()
-            .filter(|one| one.id.lineage_hash == lineage_hash);
-        let problems: Vec<String> = unreadable
-            .map(|one| format!("{}: {}", one.name, one.problem))
-            .collect();
-        let candidates = match choose(&folder, request, problems.len()) {
-            Choice::Outcome(outcome) => return Ok(outcome),
-            Choice::Try(candidates) => candidates,
-        };
-        let tried = candidates.len() + problems.len();
-        let mut last_problem = problems.into_iter().last().unwrap_or_default();
-        for snapshot in candidates {
-            match self.try_one(&info, snapshot, sink).await? {
-                Attempt::Installed(last_included) => {
-                    let id = snapshot.id;
-                    tracing::info!(%partition, snapshot_id = %id, %last_included, "broker seeded");
-                    return Ok(RestoreOutcome::Installed { id, last_included });
+        let mut tried = BTreeSet::new();
+        let mut unusable = Unusable::default();
+        // Retention may replace what is being sent; what it left is in the next listing.
+        for _ in 0..LISTINGS {
+            let looked = self.catalog.look(partition).await;
+            let folder = looked.map_err(|error| Scope::new(Stage::Look, partition).error(error))?;
+            let candidates = match choose(&folder, request) {
+                Choice::Outcome(outcome) => return Ok(outcome),
+                Choice::Try(candidates, damaged) => {
+                    unusable.damaged.extend(damaged);
+                    candidates
                 }
-                Attempt::Next(problem) => {
-                    tracing::warn!(%partition, snapshot_id = %snapshot.id, problem, "trying an older snapshot");
-                    last_problem = problem;
+            };
+            let fresh: Vec<&Snapshot> = candidates
+                .into_iter()
+                .filter(|snapshot| tried.insert(snapshot.id))
+                .collect();
+            if fresh.is_empty() {
+                break;
+            }
+            for snapshot in fresh {
+                match self.try_one(&info, snapshot, sink).await? {
+                    Attempt::Installed(last_included) => {
+                        let id = snapshot.id;
+                        tracing::info!(%partition, snapshot_id = %id, %last_included, "broker seeded");
+                        return Ok(RestoreOutcome::Installed { id, last_included });
+                    }
+                    Attempt::Damaged(problem) => {
+                        tracing::warn!(%partition, snapshot_id = %snapshot.id, problem, "trying another snapshot");
+                        unusable.damaged.push(problem);
+                    }
+                    Attempt::Rejected(problem) => {
+                        tracing::warn!(%partition, snapshot_id = %snapshot.id, problem, "trying another snapshot");
+                        unusable.rejected.push(problem);
+                    }
                 }
             }
         }
-        Err(RestoreError::NoneVerifies {
-            partition: partition.clone(),
-            tried,
-            last_problem,
-        })
+        unusable.verdict(partition)
     }
 
     /// The broker that asks must be the one beside us, in this life.
@@ -335,9 +363,12 @@ impl Pipeline {
             let problem = chain(&error);
             sink.send(RestoreEvent::Abandon(snapshot.id, problem.clone()))
                 .await?;
-            self.quarantine_if_still_corrupt(info, manifest, snapshot.digest)
-                .await?;
-            return Ok(Attempt::Next(problem));
+            // A mark that cannot be written keeps nobody from the next older snapshot.
+            let marked = self.quarantine_if_still_corrupt(info, manifest, snapshot.digest);
+            if let Err(error) = marked.await {
+                tracing::warn!(error = chain(&error), snapshot_id = %snapshot.id, "the mark could not be written");
+            }
+            return Ok(Attempt::Damaged(problem));
         }
         sink.send(RestoreEvent::End(manifest.clone())).await?;
         sink.progress(RestorePhase::Installing, total_bytes, total_bytes);
@@ -383,7 +414,11 @@ fn judge(answer: Answer, snapshot: &Snapshot) -> Result<Attempt, RestoreError> {
             reason: RejectReason::Io | RejectReason::NotEmpty,
             detail,
         } => Err(RestoreError::BrokerGaveUp(detail)),
-        Answer::Rejected { reason, detail } => Ok(Attempt::Next(format!(
+        Answer::Rejected {
+            reason: RejectReason::Corrupt,
+            detail,
+        } => Ok(Attempt::Damaged(format!("corrupt on arrival: {detail}"))),
+        Answer::Rejected { reason, detail } => Ok(Attempt::Rejected(format!(
             "rejected by the broker ({reason:?}): {detail}"
         ))),
     }
@@ -391,14 +426,22 @@ fn judge(answer: Answer, snapshot: &Snapshot) -> Result<Attempt, RestoreError> {
 
 enum Choice<'a> {
     Outcome(RestoreOutcome),
-    Try(Vec<&'a Snapshot>),
+    /// Candidates, newest first, and what is wrong with others that would have covered.
+    Try(Vec<&'a Snapshot>, Vec<String>),
 }
 
-/// The candidates, newest first, or what to answer without any. `unreadable` manifests of this lineage exist
-/// too: with one of those, nothing is ever "no snapshot".
-fn choose<'a>(folder: &'a Folder, request: &'a RestoreRequest, unreadable: usize) -> Choice<'a> {
+/// The candidates, or what to answer without any. While a damaged snapshot would have covered, nothing is ever
+/// "no snapshot" or "not covered".
+fn choose<'a>(folder: &'a Folder, request: &'a RestoreRequest) -> Choice<'a> {
+    let covers = |id: SnapshotId| id.last_included.index >= request.min_index;
+    let lineage_hash = request.lineage.short_hash();
     let of_lineage: Vec<&Snapshot> = folder.of_lineage(&request.lineage).collect();
-    if of_lineage.is_empty() && unreadable == 0 {
+    let unreadable = folder
+        .unreadable
+        .iter()
+        .filter(|one| one.id.lineage_hash == lineage_hash);
+    let any_unreadable = unreadable.clone().next().is_some();
+    if of_lineage.is_empty() && !any_unreadable {
         return Choice::Outcome(match request.min_index {
             0 => RestoreOutcome::NoSnapshot,
             min_index => RestoreOutcome::NotCovered {
@@ -408,34 +451,36 @@ fn choose<'a>(folder: &'a Folder, request: &'a RestoreRequest, unreadable: usize
             },
         });
     }
-    let readable = of_lineage.len();
-    let usable: Vec<&Snapshot> = of_lineage
-        .into_iter()
-        .filter(|snapshot| {
-            request
-                .accepted_state_codecs
-                .contains(&snapshot.manifest.state_codec)
-        })
+    let accepted = |snapshot: &&&Snapshot| {
+        request
+            .accepted_state_codecs
+            .contains(&snapshot.manifest.state_codec)
+    };
+    let covering = of_lineage
+        .iter()
+        .filter(accepted)
+        .filter(|snapshot| covers(snapshot.id));
+    let (marked, whole): (Vec<&Snapshot>, Vec<&Snapshot>) =
+        covering.partition(|snapshot| snapshot.quarantined);
+    let mut damaged: Vec<String> = unreadable
+        .filter(|one| covers(one.id))
+        .map(|one| format!("{}: {}", one.name, one.problem))
         .collect();
-    let skipped_for_codec = readable - usable.len();
-    let covering: Vec<&Snapshot> = usable
-        .into_iter()
-        .filter(|snapshot| snapshot.last_included().index >= request.min_index)
-        .filter(|snapshot| !snapshot.quarantined)
-        .collect();
-    // Damaged ones exist: if nothing else is left, that is a loss of data and not a lack of cover.
-    let any_damaged = unreadable > 0
-        || folder
-            .of_lineage(&request.lineage)
-            .any(|snapshot| snapshot.quarantined);
-    if covering.is_empty() && !any_damaged {
+    damaged.extend(
+        marked
+            .iter()
+            .map(|snapshot| format!("{} is quarantined", snapshot.id)),
+    );
+    if whole.is_empty() && damaged.is_empty() {
+        let other_encoding = of_lineage.len() - of_lineage.iter().filter(accepted).count();
         return Choice::Outcome(RestoreOutcome::NotCovered {
             detail: format!(
-                "of {readable} snapshots none ends at or above index {} in an accepted encoding \
-                 ({skipped_for_codec} have another encoding)",
+                "of {} snapshots none ends at or above index {} in an accepted encoding ({other_encoding} have \
+                 another encoding)",
+                of_lineage.len(),
                 request.min_index
             ),
         });
     }
-    Choice::Try(covering)
+    Choice::Try(whole, damaged)
 }

@@ -53,13 +53,24 @@ impl Pipeline {
     ) -> Result<usize, PipelineError> {
         let partition = &folder.partition;
         let scope = || Scope::new(Stage::Retention, partition);
+        let count = self.options.policy.retention_count;
+        let nothing_to_evict = |folder: &Folder| {
+            plan_retention(&folder.retention_candidates(lineage), count)
+                .evictions()
+                .next()
+                .is_none()
+        };
+        if nothing_to_evict(folder) && !folder.diverged(lineage) && folder.unreadable.is_empty() {
+            return Ok(0);
+        }
+        // What is about to be destroyed is decided on what the store shows now.
+        let folder = self.look(partition).await?;
         if let Some(unreadable) = folder.unreadable.first() {
             return Err(scope().error(CatalogError::DeletionBlocked {
                 name: unreadable.name.clone(),
                 problem: unreadable.problem.clone(),
             }));
         }
-        let count = self.options.policy.retention_count;
         let plan = plan_retention(&folder.retention_candidates(lineage), count);
         if plan.diverged {
             self.metrics.divergence();
@@ -69,9 +80,6 @@ impl Pipeline {
             .evictions()
             .map(|(candidate, reason)| (candidate.key, reason))
             .collect();
-        if evictions.is_empty() {
-            return Ok(0);
-        }
         for kept in plan
             .kept()
             .filter(|candidate| candidate.proven && !candidate.quarantined)
@@ -79,7 +87,12 @@ impl Pipeline {
             let Some(snapshot) = folder.find(kept.key) else {
                 continue;
             };
-            if let Err(error) = self.catalog.head_files(&snapshot.manifest).await {
+            // Manifest, proof and mark past every cache, then the files.
+            let whole = async {
+                let reread = self.catalog.reread_proven(partition, kept.key).await?;
+                self.catalog.head_files(&reread.manifest).await
+            };
+            if let Err(error) = whole.await {
                 if matches!(error, CatalogError::Undermined { .. }) {
                     self.quarantine_if_still_corrupt(info, &snapshot.manifest, snapshot.digest)
                         .await?;

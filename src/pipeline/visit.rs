@@ -10,6 +10,7 @@ use super::{
 use crate::{
     broker::{BrokerInfo, Replica},
     catalog::{Folder, Snapshot},
+    error::Kind,
     format::SnapshotId,
     policy::{Decision, Facts, Trigger, decide},
     raft::{Lineage, LogId, TopicPartition},
@@ -17,6 +18,10 @@ use crate::{
 };
 
 /// What a visit is asked for.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each allows or asks for one independent step"
+)]
 #[derive(Debug, Clone)]
 pub struct VisitRequest {
     /// Who the broker is.
@@ -29,6 +34,8 @@ pub struct VisitRequest {
     pub may_snapshot: bool,
     /// Take one whatever the thresholds say.
     pub manual: bool,
+    /// Truncate the broker's log.
+    pub may_compact: bool,
     /// Retire and sweep.
     pub may_delete: bool,
     /// How old the snapshot that ends at a position is, on the scheduler's clock.
@@ -120,9 +127,13 @@ impl Pipeline {
             folder = self.look(partition).await?;
             report.folder = Some(folder.clone());
         }
-        let compaction = self.compact(&request.info, &request.replica, &request.lineage, &folder);
-        report.compaction = self.measured(Operation::Compact, compaction).await?;
-        if request.may_delete && self.options.policy.retention {
+        if request.may_compact {
+            let compaction =
+                self.compact(&request.info, &request.replica, &request.lineage, &folder);
+            report.compaction = self.measured(Operation::Compact, compaction).await?;
+        }
+        // A refused term is a divergence: nothing is deleted until an operator has looked.
+        if request.may_delete && request.may_compact && self.options.policy.retention {
             let retention = self.retain(&request.info, &request.lineage, &folder);
             report.retention = Some(self.measured(Operation::Retention, retention).await?);
             report.folder = self.catalog.known(partition).or(report.folder.take());
@@ -130,7 +141,10 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn look(&self, partition: &TopicPartition) -> Result<Arc<Folder>, PipelineError> {
+    pub(super) async fn look(
+        &self,
+        partition: &TopicPartition,
+    ) -> Result<Arc<Folder>, PipelineError> {
         let looked = self.catalog.look(partition).await;
         looked.map_err(|error| Scope::new(Stage::Look, partition).error(error))
     }
@@ -173,10 +187,15 @@ impl Pipeline {
                 .await
             {
                 Ok(()) => return Ok(Some(orphan.id)),
-                Err(error) if matches!(error.cause, Cause::Cancelled) => return Err(error),
+                Err(error) if matches!(error.kind(), Kind::Cancelled | Kind::Unavailable) => {
+                    return Err(error);
+                }
                 // A snapshot that cannot be proven is no reason not to take another one.
                 Err(error) => tracing::warn!(%partition, %error, "adoption failed"),
             }
+        }
+        if self.stop.is_cancelled() {
+            return Err(Scope::new(Stage::Export, partition).error(Cause::Cancelled));
         }
         let newer_than = folder
             .newest_proven(&request.lineage)

@@ -25,7 +25,7 @@ pub enum KeepReason {
         /// 0 = the newest.
         rank: usize,
     },
-    /// Newer than the newest proven one: it may still be proven.
+    /// Not older than the newest proven one: somebody may be proving it just now.
     MayBeProven,
     /// Kept for inspection; never deleted by the daemon.
     Quarantined,
@@ -155,7 +155,7 @@ fn judge<K>(
         return Verdict::Keep(KeepReason::NothingProven);
     };
     if !candidate.proven {
-        return if candidate.last_included > newest_proven {
+        return if candidate.last_included.index >= newest_proven.index {
             Verdict::Keep(KeepReason::MayBeProven)
         } else {
             Verdict::Evict(EvictReason::Superseded)
@@ -240,6 +240,17 @@ mod tests {
         assert_eq!(evicted(&plan), Vec::<u32>::new());
         let plan = plan_retention(&[proven(1, 100), fresh, proven(3, 300)], count(2));
         assert_eq!(evicted(&plan), vec![2]);
+    }
+
+    #[test]
+    fn two_sidecars_never_evict_each_others_duplicate() {
+        let (first, second) = (proven(1, 200), proven(2, 200));
+        let mut unproven = second.clone();
+        unproven.proven = false;
+        // One plans before the second is proven, the other one after: they must not choose different ones to keep.
+        let early = evicted(&plan_retention(&[first.clone(), unproven], count(1)));
+        let late = evicted(&plan_retention(&[first, second], count(1)));
+        assert_eq!((early, late), (vec![], vec![1]));
     }
 
     #[test]

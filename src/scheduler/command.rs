@@ -10,14 +10,14 @@ use crate::{
 const MAX_WAITERS: usize = 64;
 
 impl Scheduler {
-    pub(super) fn command(&mut self, command: Command) {
+    pub(super) async fn command(&mut self, command: Command) {
         // A caller that hung up needs no answer.
         match command {
             Command::Trigger {
                 partition,
                 wait,
                 reply,
-            } => match self.trigger(&partition) {
+            } => match self.trigger(&partition).await {
                 Err(error) => drop(reply.send(Err(error))),
                 Ok(()) if !wait => drop(reply.send(Ok(Triggered::Queued))),
                 Ok(()) => match self.partitions.get_mut(&partition) {
@@ -34,12 +34,14 @@ impl Scheduler {
                 reply,
             } => {
                 let now = self.pipeline.clock.now();
+                let pause = Pause {
+                    until: ttl.map(|ttl| now + ttl),
+                };
                 let paused = self.hosted(&partition).map(|memory| {
-                    memory.pause = Some(Pause {
-                        until: ttl.map(|ttl| now + ttl),
-                    });
+                    memory.pause = Some(pause.clone());
                 });
                 if paused.is_ok() {
+                    self.pauses.insert(partition.clone(), pause);
                     tracing::info!(%partition, reason, ttl_secs = ttl.map(|ttl| ttl.as_secs()), "paused");
                     self.waiting.remove(&partition);
                     self.board
@@ -54,6 +56,7 @@ impl Scheduler {
                     memory.pause = None;
                     was_paused
                 });
+                self.pauses.remove(&partition);
                 if resumed.is_ok() {
                     tracing::info!(%partition, "resumed");
                     self.board
@@ -70,9 +73,13 @@ impl Scheduler {
         self.partitions.get_mut(partition).ok_or_else(not_hosted)
     }
 
-    fn trigger(&mut self, partition: &TopicPartition) -> Result<(), ControlError> {
+    async fn trigger(&mut self, partition: &TopicPartition) -> Result<(), ControlError> {
         if !self.options.enabled {
             return Err(ControlError::Disabled);
+        }
+        if !self.partitions.contains_key(partition) {
+            // It may have been created since the last tick.
+            self.tick().await;
         }
         let now = self.pipeline.clock.now();
         let memory = self.hosted(partition)?;

@@ -1,6 +1,6 @@
 //! What a visit's report changes: memory, back-off, board, metrics, and the answers to those who wait.
 
-use tokio::time::Instant;
+use tokio::{task::JoinError, time::Instant};
 
 use super::{Finished, PARTITION_BACKOFF, Scheduler, memory::Memory};
 use crate::{
@@ -8,29 +8,26 @@ use crate::{
     control::{ControlError, Triggered},
     error::{Kind, chain},
     pipeline::{PipelineError, Stage, VisitReport},
+    raft::TopicPartition,
 };
 
 /// Looks for the leader's snapshot double their distance up to this many check intervals.
 const MAX_LOOK_INTERVALS: u32 = 8;
 
 impl Scheduler {
-    pub(super) fn finish(&mut self, finished: Finished) {
-        if finished.heavy {
-            self.heavy_running = self.heavy_running.saturating_sub(1);
-        } else {
-            self.light_running = self.light_running.saturating_sub(1);
-        }
+    pub(super) fn finish(&mut self, partition: &TopicPartition, finished: Finished) {
         let now = self.pipeline.clock.now();
         let next_sweep = now + self.spread(Self::sweep_interval());
         let Finished {
-            partition,
+            lineage,
             started_at,
             manual,
             report,
-            ..
         } = finished;
         self.show_store(&report);
-        let Some(memory) = self.partitions.get_mut(&partition) else {
+        // What a visit of a former life of the topic found says nothing about this one.
+        let of_this_life = |memory: &&mut Memory| memory.lineage == lineage;
+        let Some(memory) = self.partitions.get_mut(partition).filter(of_this_life) else {
             return;
         };
         memory.running = false;
@@ -63,6 +60,7 @@ impl Scheduler {
             }
             Some(error) => {
                 memory.failures = memory.failures.saturating_add(1);
+                memory.term_refused |= error.is_term_mismatch();
                 let wait = PARTITION_BACKOFF.after(memory.failures, self.pipeline.clock.jitter());
                 memory.not_before = Some(now + wait);
                 log_failure(error, memory.failures, wait);
@@ -72,7 +70,7 @@ impl Scheduler {
         memory.deletion_blocked =
             blocked || (memory.deletion_blocked && report.retention.is_none());
         let failures = memory.failures;
-        self.board.partition(&partition, |status| {
+        self.board.partition(partition, |status| {
             status.consecutive_failures = failures;
             let problem = report
                 .error
@@ -87,7 +85,22 @@ impl Scheduler {
             status.last_error = problem;
         });
         // What the visit changed may make the partition need another one, or none.
-        self.assess_one(&partition, now);
+        self.assess_one(partition, now);
+    }
+
+    /// A visit panicked: a defect of ours. Its slot is free again and its partition backs off like any failed one.
+    pub(super) fn died(&mut self, partition: &TopicPartition, error: &JoinError) {
+        tracing::error!(%partition, %error, "a visit died");
+        let now = self.pipeline.clock.now();
+        let jitter = self.pipeline.clock.jitter();
+        if let Some(memory) = self.partitions.get_mut(partition) {
+            memory.running = false;
+            memory.manual = false;
+            memory.failures = memory.failures.saturating_add(1);
+            memory.not_before = Some(now + PARTITION_BACKOFF.after(memory.failures, jitter));
+            // Dropping the waiters tells them that nothing will come.
+            memory.waiters.clear();
+        }
     }
 
     /// Whether the store answered, and whether it is ours.

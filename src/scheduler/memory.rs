@@ -32,6 +32,10 @@ pub(super) struct Newest {
     head_start: Duration,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent fact"
+)]
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) replica: Replica,
@@ -50,6 +54,8 @@ pub(super) struct Memory {
     /// A flagged file may be deleted from here on.
     pub(super) delete_due: Option<Instant>,
     pub(super) pause: Option<Pause>,
+    /// The broker has another term at the newest snapshot's index: it is not asked to truncate on it again.
+    pub(super) term_refused: bool,
     /// Nothing in the folder may be deleted.
     pub(super) deletion_blocked: bool,
     pub(super) running: bool,
@@ -88,6 +94,7 @@ impl Memory {
             next_sweep: now + first_sweep,
             delete_due: None,
             pause: None,
+            term_refused: false,
             deletion_blocked: false,
             running: false,
             manual: false,
@@ -152,6 +159,7 @@ impl Memory {
         }
         self.looked = true;
         self.due_since = None;
+        self.term_refused = false;
         self.idle_looks = 0;
         self.next_look = now;
     }

@@ -14,7 +14,11 @@ mod tick;
 use std::{collections::HashMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
-use tokio::{sync::mpsc, task::JoinSet, time::Instant};
+use tokio::{
+    sync::mpsc,
+    task::{self, JoinSet},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -23,10 +27,10 @@ use crate::{
     config::TopicFilter,
     control::Command,
     pipeline::{AgeOf, Pipeline, VisitReport, VisitRequest},
-    raft::TopicPartition,
+    raft::{Lineage, TopicPartition},
     retry::Backoff,
 };
-use memory::Memory;
+use memory::{Memory, Pause};
 use need::Need;
 
 /// Visits that take no snapshot and may run at once.
@@ -61,8 +65,7 @@ pub struct SchedulerOptions {
 
 /// A visit that ended.
 struct Finished {
-    partition: TopicPartition,
-    heavy: bool,
+    lineage: Lineage,
     started_at: Instant,
     manual: bool,
     report: VisitReport,
@@ -77,8 +80,12 @@ pub struct Scheduler {
     stop: CancellationToken,
     broker: Option<BrokerInfo>,
     partitions: HashMap<TopicPartition, Memory>,
+    /// Operators' pauses, kept also while the broker does not list the partition.
+    pauses: HashMap<TopicPartition, Pause>,
     waiting: HashMap<TopicPartition, Need>,
     visits: JoinSet<Finished>,
+    /// What runs: the partition, and whether it holds one of the few slots.
+    running: HashMap<task::Id, (TopicPartition, bool)>,
     heavy_running: usize,
     light_running: usize,
     tick_failures: u32,
@@ -103,8 +110,10 @@ impl Scheduler {
             stop,
             broker: None,
             partitions: HashMap::new(),
+            pauses: HashMap::new(),
             waiting: HashMap::new(),
             visits: JoinSet::new(),
+            running: HashMap::new(),
             heavy_running: 0,
             light_running: 0,
             tick_failures: 0,
@@ -120,8 +129,14 @@ impl Scheduler {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(finished) = self.visits.join_next() => self.absorb(finished),
-                Some(command) = self.commands.recv() => self.command(command),
+                Some(finished) = self.visits.join_next_with_id() => self.absorb(finished),
+                Some(command) = self.commands.recv() => {
+                    // A broker that does not answer must not delay a stop.
+                    tokio::select! {
+                        () = stop.cancelled() => break,
+                        () = self.command(command) => {}
+                    }
+                }
                 () = tokio::time::sleep_until(self.next_tick), if self.options.enabled => {
                     // A broker that does not answer must not delay a stop.
                     tokio::select! {
@@ -137,13 +152,22 @@ impl Scheduler {
         self.pipeline.metrics.set_loop_running(false);
     }
 
-    fn absorb(&mut self, finished: Result<Finished, tokio::task::JoinError>) {
-        match finished {
-            Ok(finished) => self.finish(finished),
-            // A visit only panics on a defect of ours; its partition stays marked as running and is left alone.
-            Err(error) => {
-                tracing::error!(%error, "a visit died: its partition is left alone until a restart");
-            }
+    fn absorb(&mut self, ended: Result<(task::Id, Finished), task::JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        let Some((partition, heavy)) = self.running.remove(&id) else {
+            return;
+        };
+        if heavy {
+            self.heavy_running = self.heavy_running.saturating_sub(1);
+        } else {
+            self.light_running = self.light_running.saturating_sub(1);
+        }
+        match ended {
+            Ok((_, finished)) => self.finish(&partition, finished),
+            Err(error) => self.died(&partition, &error),
         }
     }
 
@@ -168,6 +192,14 @@ impl Scheduler {
     }
 
     fn start(&mut self, partition: TopicPartition, need: Need) {
+        // A visit of a former life of the topic still runs: the next tick asks again.
+        if self
+            .running
+            .values()
+            .any(|(running, _)| *running == partition)
+        {
+            return;
+        }
         let now = self.pipeline.clock.now();
         let (Some(memory), Some(info)) = (self.partitions.get_mut(&partition), self.broker.clone())
         else {
@@ -181,6 +213,7 @@ impl Scheduler {
             lineage: memory.lineage.clone(),
             may_snapshot: need.heavy,
             manual: need.heavy && memory.manual,
+            may_compact: !memory.term_refused,
             may_delete: need.may_delete,
             age_of: AgeOf {
                 known: facts.newest_proven,
@@ -198,15 +231,15 @@ impl Scheduler {
         let visit = async move {
             let report = pipeline.visit(&request).await;
             Finished {
-                partition,
-                heavy: need.heavy,
+                lineage: request.lineage,
                 started_at: now,
                 manual: request.manual,
                 report,
             }
         };
         // Boxed: the compiler cannot see through so many nested streams that it may move between threads.
-        self.visits.spawn(visit.boxed());
+        let task = self.visits.spawn(visit.boxed());
+        self.running.insert(task.id(), (partition, need.heavy));
     }
 
     fn show_load(&self) {
@@ -248,7 +281,7 @@ impl Scheduler {
 
     async fn finish_all_within(&mut self, grace: Duration) -> bool {
         let all = async {
-            while let Some(finished) = self.visits.join_next().await {
+            while let Some(finished) = self.visits.join_next_with_id().await {
                 self.absorb(finished);
             }
         };

@@ -53,7 +53,7 @@ pub(super) fn assess(
         unprotected: memory.looked && facts.unprotected(),
         entries,
         need: need.map(|need| Need {
-            priority: priority(memory, facts.unprotected(), entries, options),
+            priority: priority(memory, facts.unprotected(), entries, now, options),
             ..need
         }),
     }
@@ -100,7 +100,7 @@ fn need(
         base.map(Snapshot::last_included),
         options,
     );
-    if matches!(plan, CompactionPlan::Cut { .. }) {
+    if matches!(plan, CompactionPlan::Cut { .. }) && !memory.term_refused {
         return visit(false, deletes(memory, options));
     }
     let waits_for_leader = matches!(decision, Decision::Leave(_, NotMine::LeaderTakesIt { .. }));
@@ -123,13 +123,22 @@ fn deletes(memory: &Memory, options: &Options) -> bool {
 }
 
 /// Operators first, then uncovered logs, then the most overdue.
-fn priority(memory: &Memory, unprotected: bool, entries: u64, options: &Options) -> u64 {
+fn priority(
+    memory: &Memory,
+    unprotected: bool,
+    entries: u64,
+    now: Instant,
+    options: &Options,
+) -> u64 {
     if memory.manual {
         return u64::MAX;
     }
     if unprotected {
         return u64::MAX - 1;
     }
-    // In hundredths of the threshold.
-    entries.saturating_mul(100) / options.log_threshold
+    // In hundredths of the thresholds, whichever is further overdue.
+    let by_entries = entries.saturating_mul(100) / options.log_threshold;
+    let time_threshold_secs = options.time_threshold.as_secs().max(1);
+    let by_age = memory.age(now).as_secs().saturating_mul(100) / time_threshold_secs;
+    by_entries.max(if entries > 0 { by_age } else { 0 })
 }

@@ -86,12 +86,14 @@ impl Scheduler {
             let same_life = before
                 .remove(&partition)
                 .filter(|memory| memory.lineage == lineage);
-            let memory = match same_life {
-                Some(mut memory) => {
-                    memory.observe(replica, now);
-                    memory
-                }
-                None => Memory::new(replica, lineage, now, self.spread(SWEEP_INTERVAL)),
+            let memory = if let Some(mut memory) = same_life {
+                memory.observe(replica, now);
+                memory
+            } else {
+                let first_sweep = self.spread(SWEEP_INTERVAL);
+                let mut memory = Memory::new(replica, lineage, now, first_sweep);
+                memory.pause = self.pauses.get(&partition).cloned();
+                memory
             };
             current.insert(partition, memory);
         }
@@ -247,6 +249,8 @@ impl Scheduler {
         [memory.not_before, memory.delete_due, waiting, crossing]
             .into_iter()
             .flatten()
+            // What is past was assessed just now.
+            .filter(|at| *at > now)
             .min()
     }
 

@@ -25,8 +25,8 @@ use super::convert;
 use crate::{
     error::{Kind, chain},
     pipeline::{
-        Answer, Pipeline, RejectReason, RestoreError, RestoreEvent, RestoreOutcome, RestorePhase,
-        RestoreRequest, RestoreSink, SinkClosed, Stage,
+        Answer, LocalState, Pipeline, RejectReason, RestoreError, RestoreEvent, RestoreOutcome,
+        RestorePhase, RestoreRequest, RestoreSink, SinkClosed, Stage,
     },
     proto::v1::{self, bootstrap_request, bootstrap_response, snapshot_bootstrap_service_server},
     raft::{LogId, TopicPartition},
@@ -112,6 +112,10 @@ impl snapshot_bootstrap_service_server::SnapshotBootstrapService for BootstrapSe
         let mut incoming = request.into_inner();
         let begin = first_message(&mut incoming).await?;
         let request = convert::restore_request(begin)?;
+        if request.local_state == LocalState::Intact {
+            // Waits for nothing: neither a slot nor the store may hold up a rolling restart.
+            return Ok(Response::new(self.shared.use_local()));
+        }
         let (run, superseded) = self.shared.enter(&request.partition)?;
         let (outgoing, messages) = mpsc::channel(MESSAGES_IN_FLIGHT);
         let shared = self.shared.clone();
@@ -141,6 +145,13 @@ async fn first_message(
 }
 
 impl Shared {
+    /// The answer to a broker whose state is intact.
+    fn use_local(&self) -> Pin<Box<dyn Stream<Item = Outgoing> + Send>> {
+        let (label, message) = answer(&RestoreOutcome::UseLocal);
+        self.ended(label, self.pipeline.clock.now());
+        Box::pin(futures::stream::iter([Ok(message)]))
+    }
+
     /// Registers a conversation and ends an older one for the same partition.
     fn enter(&self, partition: &TopicPartition) -> Result<(u64, CancellationToken), Status> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,7 +238,7 @@ impl Shared {
         request: &RestoreRequest,
         sink: &mut WireSink,
     ) -> Result<(BootstrapResult, v1::BootstrapResponse), (BootstrapResult, Status)> {
-        if !self.options.enabled && request.local_state != crate::pipeline::LocalState::Intact {
+        if !self.options.enabled {
             let outcome = v1::BootstrapOutcome {
                 result: v1::BootstrapResult::Disabled.into(),
                 detail: "BOOTSTRAP_ENABLED is false".to_owned(),

@@ -6,6 +6,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::format_push_string,
+    clippy::must_use_candidate,
     missing_docs,
     reason = "helpers of tests stop at the first surprise"
 )]
@@ -18,3 +20,4 @@ pub mod s3;
 pub mod scripted_broker;
 pub mod seeding;
 pub mod stores;
+pub mod world;

@@ -97,10 +97,10 @@ pub fn sample_state(len_bytes: usize) -> Bytes {
 impl ScriptedBroker {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self::start_on(listener).await
+        Self::start_on(listener)
     }
 
-    pub async fn start_on(listener: TcpListener) -> Self {
+    pub fn start_on(listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let script = Script {

@@ -81,7 +81,7 @@ pub async fn seed(sidecar: SocketAddr, begin: v1::BootstrapBegin) -> Result<Seed
                 snapshot_id = snapshot.snapshot_id;
             }
             bootstrap_response::Message::Chunk(chunk) => {
-                seeded.bytes.extend_from_slice(&chunk.data)
+                seeded.bytes.extend_from_slice(&chunk.data);
             }
             bootstrap_response::Message::Trailer(trailer) => {
                 let installed = v1::BootstrapInstalled {

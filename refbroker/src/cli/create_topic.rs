@@ -1,5 +1,7 @@
 //! `refbroker create-topic`.
 
+use std::io::{Write as _, stdout};
+
 use clap::Args;
 
 use super::{CliError, Cluster};
@@ -30,12 +32,13 @@ impl CreateTopic {
             self.cluster.timeout(),
         );
         let topic = created.await?;
-        println!(
+        writeln!(
+            stdout(),
             "created {} ({}) with {} partitions",
             self.topic,
             topic.topic_id,
             topic.partitions.len()
-        );
+        )?;
         Ok(())
     }
 }

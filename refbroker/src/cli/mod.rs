@@ -39,6 +39,8 @@ pub fn main(command: impl Future<Output = Result<(), CliError>>) -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough.
+        Err(CliError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("refbroker: {error}");
             ExitCode::FAILURE

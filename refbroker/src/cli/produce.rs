@@ -1,7 +1,7 @@
 //! `refbroker produce`.
 
 use std::{
-    io::{self, BufRead as _},
+    io::{self, BufRead as _, Write as _},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -54,7 +54,11 @@ impl Produce {
         let acked = pool.finish().await?;
         sent?;
         let seconds = begun.elapsed().as_secs_f64();
-        println!("{} records acknowledged in {seconds:.2} s", acked.len());
+        writeln!(
+            io::stdout(),
+            "{} records acknowledged in {seconds:.2} s",
+            acked.len()
+        )?;
         Ok(())
     }
 

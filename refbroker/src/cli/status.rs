@@ -1,6 +1,9 @@
 //! `refbroker status`.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter, Write, stdout},
+};
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -132,8 +135,8 @@ impl Status {
             }
         }
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
-            Output::Table => print_table(&report),
+            Output::Json => writeln!(stdout(), "{}", serde_json::to_string_pretty(&report)?)?,
+            Output::Table => print_table(&mut BufWriter::new(stdout().lock()), &report)?,
         }
         if report.brokers.is_empty() {
             return Err(CliError::Silence);
@@ -155,8 +158,9 @@ async fn ask(endpoint: &str) -> Result<BrokerReport, CliError> {
     })
 }
 
-fn print_table(report: &Report) {
-    println!(
+fn print_table(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    writeln!(
+        out,
         "{:<6} {:<24} {:>6} {:<8} {:>5} {:>9} {:>9} {:>9} {:>9} {:>11}  VOTERS",
         "BROKER",
         "PARTITION",
@@ -168,10 +172,11 @@ fn print_table(report: &Report) {
         "LAST",
         "ENTRIES",
         "LOG BYTES"
-    );
+    )?;
     for broker in &report.brokers {
         for replica in &broker.replicas {
-            println!(
+            writeln!(
+                out,
                 "{:<6} {:<24} {:>6} {:<8} {:>5} {:>9} {:>9} {:>9} {:>9} {:>11}  {:?}",
                 broker.broker_id,
                 format!("{}/{}", replica.topic, replica.partition),
@@ -184,17 +189,18 @@ fn print_table(report: &Report) {
                 replica.log_entries,
                 replica.log_size_bytes,
                 replica.voters,
-            );
+            )?;
         }
     }
     if let Some(view) = &report.metadata {
         let controller = view
             .controller
             .map_or_else(|| "?".to_owned(), |id| id.to_string());
-        println!("\ncluster {} controller {controller}", view.cluster_id);
+        writeln!(out, "\ncluster {} controller {controller}", view.cluster_id)?;
         for (name, topic) in &view.topics {
             for partition in &topic.partitions {
-                println!(
+                writeln!(
+                    out,
                     "{name}/{}: leader {} replicas {:?} in sync {:?}",
                     partition.number,
                     partition
@@ -202,11 +208,12 @@ fn print_table(report: &Report) {
                         .map_or_else(|| "?".to_owned(), |id| id.to_string()),
                     partition.replicas,
                     partition.in_sync
-                );
+                )?;
             }
         }
     }
     for (endpoint, error) in &report.silent {
-        println!("\n{endpoint} does not answer: {error}");
+        writeln!(out, "\n{endpoint} does not answer: {error}")?;
     }
+    out.flush()
 }

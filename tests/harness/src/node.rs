@@ -88,10 +88,15 @@ impl Node {
 
     /// Where the sidecar serves its broker and operators, as a URL.
     pub fn sidecar_endpoint(&self) -> String {
-        format!("http://{}", self.sidecar_grpc.address())
+        format!("http://{}", self.sidecar_grpc_address())
     }
 
-    /// HOST:PORT of the sidecar's `/status` and `/metrics`.
+    /// HOST:PORT of the sidecar's `/status`, which it serves beside gRPC.
+    pub fn sidecar_grpc_address(&self) -> String {
+        self.sidecar_grpc.address()
+    }
+
+    /// HOST:PORT of the sidecar's `/metrics`, `/healthz` and `/readyz`.
     pub fn sidecar_http_address(&self) -> String {
         self.sidecar_http.address()
     }
@@ -103,7 +108,7 @@ impl Node {
 
     /// The sidecar's `/status`, its first thousand partitions.
     pub async fn status(&self) -> Result<SidecarStatus, HarnessError> {
-        let body = get(&self.sidecar_http_address(), "/status?page_size=1000").await?;
+        let body = get(&self.sidecar_grpc_address(), "/status?page_size=1000").await?;
         serde_json::from_str(&body).map_err(|source| HarnessError::Json {
             what: format!("/status of sidecar {}", self.id),
             source,

@@ -1,0 +1,54 @@
+# What people and CI run. Needs Rust, a C compiler, git, make and Python 3 with venv; the rest is fetched into target/.
+
+CARGO ?= cargo
+PYTHON ?= python3
+VENV := target/venv
+PYTHON_TOOLS := tests/clients/requirements.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-kcat memory bench lint fmt
+
+help:
+	@echo "make demo       a cluster that loses logs on purpose and a disk by accident; about a minute once built"
+	@echo "make test       every test, documentation examples and real Kafka clients included"
+	@echo "make test-kcat  the tests that need kcat installed"
+	@echo "make memory     peak memory of the daemon around a 1 GiB partition"
+	@echo "make bench      the benchmarks"
+	@echo "make lint       formatting, clippy, the protocol's rules; changes nothing"
+	@echo "make fmt        formats the code"
+
+demo:
+	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) run --release --locked --quiet -p chronik-harness --bin demo
+
+# The end-to-end tests start the built programs, so those come first.
+test: $(VENV)/ready
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace
+	HARNESS_PYTHON=$(abspath $(VENV)/bin/python) \
+	  $(CARGO) test --locked -p chronik-harness --test kafka_clients -- --ignored python
+
+test-kcat:
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked -p chronik-harness --test kafka_clients -- --ignored kcat
+
+# Peak memory of the daemon around a 1 GiB partition.
+memory:
+	$(CARGO) bench --locked --bench memory
+
+bench:
+	$(CARGO) bench --locked --workspace
+
+lint: $(VENV)/ready
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(VENV)/bin/buf lint proto
+
+fmt:
+	$(CARGO) fmt --all
+
+# Python tools at pinned versions; made again when the list changes.
+$(VENV)/ready: $(PYTHON_TOOLS)
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(PYTHON_TOOLS)
+	touch $@
