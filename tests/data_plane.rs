@@ -244,7 +244,8 @@ async fn every_store_and_codec_gives_back_what_was_written() {
                     .await
                     .unwrap();
             }
-            assert_eq!(plane.budget.in_use_bytes(), 0, "{} {codec}", backing.name);
+            let held = [&plane.budget, &plane.restore_budget].map(MemoryBudget::in_use_bytes);
+            assert_eq!(held, [0, 0], "{} {codec}", backing.name);
         }
     }
 }
@@ -676,6 +677,70 @@ async fn snapshots_share_one_budget_and_all_finish() {
     }
     assert_eq!(plane.budget.in_use_bytes(), 0);
     assert_eq!(store.list("").await.unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn two_large_snapshots_run_side_by_side_and_a_restore_beside_them() {
+    let (faults, store) = faulty();
+    let parts = [json_records(1, 2 * BLOCK)];
+    let manifest = snapshot(&plane(), &store, Codec::Gzip, &parts).await;
+    let plane = DataPlane {
+        budget: MemoryBudget::new(128 << 20),
+        workers: Workers::new(NonZeroUsize::new(2).unwrap()),
+        ..plane()
+    };
+    faults.plan(Op::UploadPart, "", 0, 1000, Fault::Stall);
+    let plans = [PartPlan {
+        part_id: "p".to_owned(),
+        sealed: false,
+        size_bytes: 1 << 30,
+        omitted: false,
+    }];
+    let cancel = CancellationToken::new();
+    let taken: Vec<_> = (0..2).map(|_| Arc::new(AtomicU64::new(0))).collect();
+    let writes = (1..).zip(&taken).map(|(index, taken)| {
+        let target = target(&store, index);
+        write_blocks(
+            &plane,
+            target,
+            Compression::default(),
+            &plans,
+            noise(taken),
+            &cancel,
+        )
+    });
+    let look = async {
+        while faults.stalled() < 6 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(
+            taken
+                .iter()
+                .all(|taken| taken.load(Ordering::Relaxed) > 20 << 20)
+        );
+        assert!(plane.budget.in_use_bytes() > 110 << 20);
+        assert_eq!(read(&plane, &store, &manifest).await.unwrap(), parts);
+        cancel.cancel();
+    };
+    let (results, ()) = tokio::join!(futures::future::join_all(writes), look);
+    assert!(
+        results
+            .iter()
+            .all(|result| matches!(result, Err(WriteError::Cancelled)))
+    );
+}
+
+#[tokio::test]
+async fn a_tiny_budget_makes_it_slow_not_impossible() {
+    let (_, store) = faulty();
+    let tiny = DataPlane {
+        budget: MemoryBudget::new(1),
+        restore_budget: MemoryBudget::new(1),
+        ..plane()
+    };
+    let parts = [json_records(1, 5 * BLOCK), json_records(2, 10)];
+    let manifest = snapshot(&tiny, &store, Codec::Gzip, &parts).await;
+    assert_eq!(read(&tiny, &store, &manifest).await.unwrap(), parts);
 }
 
 #[tokio::test(start_paused = true)]

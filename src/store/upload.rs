@@ -43,7 +43,7 @@ impl UploadProgress {
 
 /// One object being written. Nothing is visible under its key before [`Upload::finish`] succeeds.
 ///
-/// Holds at most `upload_concurrency + 1` parts in memory: [`Upload::write`] waits while that many are in flight,
+/// Holds at most one part more in memory than it has in flight: [`Upload::write`] waits while that many are in flight,
 /// and fails when none of them is acknowledged for `no_progress_timeout`. After an error, or when a future of its
 /// methods was dropped, only [`Upload::abort`] is of use.
 #[derive(Debug)]
@@ -51,6 +51,8 @@ pub struct Upload {
     store: Store,
     key: Key,
     part_size_bytes: u64,
+    /// Most parts in flight.
+    concurrency: usize,
     /// The part being filled.
     pieces: Vec<Bytes>,
     filled_bytes: u64,
@@ -68,6 +70,7 @@ impl Store {
     /// Makes no request before a second part is needed; an object that fits one part is written by a plain put.
     pub fn upload(&self, key: &Key, expected_size_bytes: u64) -> Upload {
         Upload {
+            concurrency: self.options.upload_concurrency,
             store: self.clone(),
             key: key.clone(),
             part_size_bytes: part_size_bytes(expected_size_bytes, &self.options),
@@ -99,9 +102,9 @@ impl Upload {
         self.written_bytes
     }
 
-    /// Most bytes that this upload holds in memory at any time.
-    pub fn buffer_max_bytes(&self) -> u64 {
-        self.part_size_bytes * (self.store.options.upload_concurrency as u64 + 1)
+    /// At most this many parts in flight from now on (at least one), to hold less in memory.
+    pub fn limit_concurrency(&mut self, parts: usize) {
+        self.concurrency = parts.max(1);
     }
 
     /// Appends bytes without copying them. Waits while enough parts are in flight.
@@ -171,8 +174,7 @@ impl Upload {
                 max_bytes: self.part_size_bytes * UPLOAD_PARTS_MAX,
             });
         }
-        self.wait_for_room(self.store.options.upload_concurrency)
-            .await?;
+        self.wait_for_room(self.concurrency).await?;
         let payload = self.take_payload();
         let size_bytes = payload.content_length() as u64;
         let store = self.store.clone();

@@ -138,7 +138,7 @@ impl ReadError {
 /// [`CHUNK_MAX_BYTES`]. An empty part delivers nothing. The sender is dropped on return.
 ///
 /// Run it beside the receiver, in one task or two. Returns the raw bytes delivered. Memory: reserved from
-/// `plane.budget` before the first byte is read; chunks in the channel come on top, at most one block for every
+/// `plane.restore_budget` before the first byte is read; chunks in the channel come on top, at most one block for every
 /// four places.
 pub async fn read_blocks(
     plane: &DataPlane,
@@ -150,6 +150,7 @@ pub async fn read_blocks(
     let parts = (0..manifest.parts.len()).collect();
     let job = Job {
         plane,
+        budget: &plane.restore_budget,
         folder,
         manifest,
         parts,

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{encoders::Encoders, files::Files};
-use super::{DataPlane, RawChunk, Reservation, Target};
+use super::{DataPlane, MemoryBudget, RawChunk, Reservation, Target, limits::reserve_shape};
 use crate::{
     error::Kind,
     format::{
@@ -134,9 +134,15 @@ where
     S: Stream<Item = Result<RawChunk, E>>,
     E: Error + Send + Sync + 'static,
 {
-    let upload_bytes = files.buffer_max_bytes();
-    let codec = compression.codec();
-    let slots = Slots::reserve(plane, upload_bytes, codec, expected_bytes(header)).await;
+    let room = Room {
+        workers: plane.workers.count(),
+        codec: compression.codec(),
+        total_bytes: expected_bytes(header),
+        part_size_bytes: files.part_size_bytes(),
+        parts_in_flight_max: files.parts_in_flight_max(),
+    };
+    let (shape, slots) = room.reserve(&plane.budget).await;
+    files.limit_parts_in_flight(shape.parts_in_flight);
     let (to_writer, from_reader) = mpsc::channel(slots.count);
     let mut parts: Vec<_> = header
         .iter()
@@ -183,36 +189,70 @@ fn expected_bytes(plans: &[PartPlan]) -> u64 {
         .fold(0, |sum, plan| sum.saturating_add(plan.size_bytes))
 }
 
+/// How wide a run is.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    /// Blocks between the reader and the upload.
+    slots: usize,
+    /// Parts of the upload that are on their way.
+    parts_in_flight: usize,
+}
+
+/// What decides how much memory a shape needs.
+struct Room {
+    workers: usize,
+    codec: Codec,
+    total_bytes: u64,
+    part_size_bytes: u64,
+    parts_in_flight_max: usize,
+}
+
+impl Room {
+    /// Reserves memory for as wide a run as is useful and possible.
+    async fn reserve(&self, budget: &MemoryBudget) -> (Shape, Slots) {
+        // Each worker has a block, one waits for a worker, one for the upload; with less room, fewer blocks first.
+        let parts_in_flight = self.parts_in_flight_max;
+        let fewer_blocks = (1..=self.workers + 2).rev().map(|slots| Shape {
+            slots,
+            parts_in_flight,
+        });
+        let fewer_parts = (1..parts_in_flight).rev().map(|parts_in_flight| Shape {
+            slots: 1,
+            parts_in_flight,
+        });
+        let narrowest = Shape {
+            slots: 1,
+            parts_in_flight: 1,
+        };
+        let shapes = fewer_blocks.chain(fewer_parts);
+        let need = |shape| self.need_bytes(shape);
+        let (shape, memory) = reserve_shape(budget, shapes, narrowest, need).await;
+        let slots = Slots {
+            free: Arc::new(Semaphore::new(shape.slots)),
+            count: shape.slots,
+            memory: Arc::new(memory),
+        };
+        (shape, slots)
+    }
+
+    /// The block being filled, those on their way, an output buffer a busy worker, and the upload's parts.
+    fn need_bytes(&self, shape: Shape) -> u64 {
+        let block_bytes = u64::from(BLOCK_STORED_MAX_BYTES).min(self.total_bytes);
+        let outputs = match self.codec {
+            Codec::None => 0,
+            Codec::Gzip | Codec::Zstd => self.workers.min(shape.slots),
+        };
+        let upload_bytes = Files::buffer_bytes(self.part_size_bytes, shape.parts_in_flight);
+        let upload_bytes = upload_bytes.min(self.total_bytes.saturating_add(block_bytes));
+        block_bytes * (shape.slots + 1 + outputs) as u64 + upload_bytes
+    }
+}
+
 /// Room for blocks between the reader and the upload.
 struct Slots {
     free: Arc<Semaphore>,
     count: usize,
     memory: Arc<Reservation>,
-}
-
-impl Slots {
-    /// Reserves memory for the upload's buffers, for the workers' buffers and for as many blocks as keep the
-    /// workers busy; fewer blocks when the whole budget is small.
-    async fn reserve(plane: &DataPlane, upload_bytes: u64, codec: Codec, total_bytes: u64) -> Self {
-        let block_bytes = u64::from(BLOCK_STORED_MAX_BYTES).min(total_bytes);
-        let upload_bytes = upload_bytes.min(total_bytes.saturating_add(block_bytes));
-        let worker_bytes = match codec {
-            Codec::None => 0,
-            Codec::Gzip | Codec::Zstd => block_bytes * plane.workers.count() as u64,
-        };
-        let fixed_bytes = upload_bytes + worker_bytes;
-        // One block is being filled, each worker has one, one waits for a worker, one for the upload.
-        let mut count = plane.workers.count() + 2;
-        let need = |count: usize| fixed_bytes + block_bytes * (count as u64 + 1);
-        while count > 1 && need(count) > plane.budget.total_bytes() {
-            count -= 1;
-        }
-        Self {
-            free: Arc::new(Semaphore::new(count)),
-            count,
-            memory: Arc::new(plane.budget.reserve(need(count)).await),
-        }
-    }
 }
 
 /// A block on its way to the writer.

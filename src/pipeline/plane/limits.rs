@@ -14,11 +14,16 @@ use tokio::{
 
 use crate::format::SNAP_FILE_MAX_BYTES;
 
+/// Memory for restores: two at full speed, four in their narrowest shape.
+pub const RESTORE_BUDGET_BYTES: u64 = 64 << 20;
+
 /// The shared limits. Clones share them.
 #[derive(Debug, Clone)]
 pub struct DataPlane {
-    /// Memory for data in flight.
+    /// Memory for snapshots being written and verified.
     pub budget: MemoryBudget,
+    /// Memory for restores. Their own, so that a broker that starts never waits for a snapshot of another partition.
+    pub restore_budget: MemoryBudget,
     /// Threads that compress, decompress and check.
     pub workers: Workers,
     /// Stored bytes a second that leave for the store.
@@ -28,10 +33,11 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// Limits with `.snap` files of the size that the format allows.
+    /// Limits with [`RESTORE_BUDGET_BYTES`] for restores and `.snap` files of the size that the format allows.
     pub fn new(budget: MemoryBudget, workers: Workers, upload_rate: RateLimit) -> Self {
         Self {
             budget,
+            restore_budget: MemoryBudget::new(RESTORE_BUDGET_BYTES),
             workers,
             upload_rate,
             file_max_bytes: SNAP_FILE_MAX_BYTES,
@@ -41,8 +47,9 @@ impl DataPlane {
 
 /// A counted number of bytes for data in flight, whatever the snapshots' sizes.
 ///
-/// Each run reserves all it will ever hold before it reads a byte, in the order of asking, and gives it back at its
-/// end. So two runs never wait for each other half-way, and the sum is never exceeded.
+/// Each run reserves all it will ever hold before it reads a byte, and gives it back at its end. So two runs never
+/// wait for each other half-way, and the sum is never exceeded. A run takes the widest shape that fits what is free
+/// now, and waits, in the order of asking, only when not even the narrowest does.
 #[derive(Debug, Clone)]
 pub struct MemoryBudget {
     pages: Arc<Semaphore>,
@@ -74,10 +81,19 @@ impl MemoryBudget {
         self.total_bytes() - self.pages.available_permits() as u64 * PAGE_BYTES
     }
 
+    /// `bytes`, if they are free now.
+    pub fn try_reserve(&self, bytes: u64) -> Option<Reservation> {
+        let pages = pages(bytes);
+        let permit = Arc::clone(&self.pages).try_acquire_many_owned(pages).ok()?;
+        Some(Reservation {
+            bytes: u64::from(pages) * PAGE_BYTES,
+            permit: Some(permit),
+        })
+    }
+
     /// Waits for `bytes`; more than there is at all is cut to that.
     pub async fn reserve(&self, bytes: u64) -> Reservation {
-        let pages = u32::try_from(bytes.div_ceil(PAGE_BYTES)).unwrap_or(u32::MAX);
-        let pages = pages.min(self.total_pages);
+        let pages = pages(bytes).min(self.total_pages);
         let permit = Arc::clone(&self.pages).acquire_many_owned(pages).await;
         Reservation {
             bytes: u64::from(pages) * PAGE_BYTES,
@@ -85,6 +101,25 @@ impl MemoryBudget {
             permit: permit.ok(),
         }
     }
+}
+
+fn pages(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(PAGE_BYTES)).unwrap_or(u32::MAX)
+}
+
+/// The first shape whose memory is free, or the last one once its memory is.
+pub(super) async fn reserve_shape<S: Copy>(
+    budget: &MemoryBudget,
+    widest_first: impl IntoIterator<Item = S>,
+    narrowest: S,
+    need_bytes: impl Fn(S) -> u64,
+) -> (S, Reservation) {
+    for shape in widest_first {
+        if let Some(reservation) = budget.try_reserve(need_bytes(shape)) {
+            return (shape, reservation);
+        }
+    }
+    (narrowest, budget.reserve(need_bytes(narrowest)).await)
 }
 
 /// Memory set aside; given back on drop.

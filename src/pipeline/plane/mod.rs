@@ -9,7 +9,7 @@ mod verify;
 
 pub use backward::{ReadError, read_blocks};
 pub use forward::{PartPlan, WriteError, Written, write_blocks};
-pub use limits::{DataPlane, MemoryBudget, RateLimit, Reservation, Workers};
+pub use limits::{DataPlane, MemoryBudget, RESTORE_BUDGET_BYTES, RateLimit, Reservation, Workers};
 pub use verify::{Scope, spot_check, verify_full, verify_stored};
 
 use bytes::Bytes;

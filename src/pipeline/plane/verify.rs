@@ -61,6 +61,7 @@ async fn verify(
         let (objects, extents) = look_at_files(folder, manifest).await?;
         let job = Job {
             plane,
+            budget: &plane.budget,
             folder,
             manifest,
             parts: parts_in(scope, manifest, &extents),

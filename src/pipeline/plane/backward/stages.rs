@@ -18,13 +18,14 @@ use crate::{
         check_stored,
     },
     pipeline::plane::{
-        DataPlane, Folder, Reservation,
+        DataPlane, Folder, MemoryBudget, Reservation,
         ahead::Ahead,
         buffers::{Buffer, Buffers},
+        limits::reserve_shape,
     },
 };
 
-/// Windows that are read at a time.
+/// Most windows that are read at a time.
 const READ_AHEAD: usize = 3;
 
 /// How far each block is taken.
@@ -39,6 +40,8 @@ pub(in crate::pipeline) enum Depth {
 /// What is to be read.
 pub(in crate::pipeline) struct Job<'a> {
     pub(in crate::pipeline) plane: &'a DataPlane,
+    /// Which of its budgets pays.
+    pub(in crate::pipeline) budget: &'a MemoryBudget,
     pub(in crate::pipeline) folder: &'a Folder,
     pub(in crate::pipeline) manifest: &'a Arc<Manifest>,
     /// Positions of the parts, in order.
@@ -57,35 +60,58 @@ struct Pending {
 
 /// Reads the parts of `job` and hands the raw bytes of each block to `sink` in order; with [`Depth::Stored`] nothing.
 pub(in crate::pipeline) async fn run(job: Job<'_>, sink: &mut Sink<'_>) -> Result<(), ReadError> {
-    let slots = job.plane.workers.count() + 1;
-    let memory = Arc::new(job.reserve(slots).await);
-    let (to_sink, from_workers) = mpsc::channel(slots);
-    let free = Arc::new(Semaphore::new(slots));
+    let (shape, memory) = job.reserve().await;
+    let memory = Arc::new(memory);
+    let (to_sink, from_workers) = mpsc::channel(shape.slots);
+    let free = Arc::new(Semaphore::new(shape.slots));
     tokio::try_join!(
-        job.fetch(&free, &memory, to_sink),
+        job.fetch(shape.ahead, &free, &memory, to_sink),
         job.hand_on(from_workers, sink),
     )?;
     Ok(())
 }
 
+/// How wide a run is.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    /// Blocks between the windows and the sink.
+    slots: usize,
+    /// Windows that are read at a time.
+    ahead: usize,
+}
+
 impl Job<'_> {
-    /// Windows in flight and one being worked on, and room for each block that waits to be handed on.
-    async fn reserve(&self, slots: usize) -> Reservation {
-        let stored_bytes = self.manifest.file_extents();
-        let stored_bytes: u64 = stored_bytes.iter().map(|extent| extent.end_bytes).sum();
-        let windows = (WINDOW_MAX_BYTES * (READ_AHEAD as u64 + 1)).min(stored_bytes);
+    /// Reserves memory for as wide a run as is useful and possible.
+    async fn reserve(&self) -> (Shape, Reservation) {
+        let ahead = READ_AHEAD;
+        let fewer_blocks = (1..=self.plane.workers.count() + 1)
+            .rev()
+            .map(|slots| Shape { slots, ahead });
+        let fewer_windows = (1..READ_AHEAD).rev().map(|ahead| Shape { slots: 1, ahead });
+        let narrowest = Shape { slots: 1, ahead: 1 };
+        let extents = self.manifest.file_extents();
+        let stored_bytes = extents.iter().map(|extent| extent.end_bytes).sum();
+        let need = |shape| self.need_bytes(shape, stored_bytes);
+        let shapes = fewer_blocks.chain(fewer_windows);
+        reserve_shape(self.budget, shapes, narrowest, need).await
+    }
+
+    /// Windows being read and one being worked on, and room for each block that waits to be handed on.
+    fn need_bytes(&self, shape: Shape, stored_bytes: u64) -> u64 {
+        let windows = (WINDOW_MAX_BYTES * (shape.ahead as u64 + 1)).min(stored_bytes);
         let decoded = match (self.depth, self.manifest.codec) {
             (Depth::Stored, _) | (_, Codec::None) => 0,
             (Depth::Decode, Codec::Gzip | Codec::Zstd) => {
-                (u64::from(BLOCK_MAX_BYTES) * slots as u64).min(self.manifest.raw_bytes())
+                (u64::from(BLOCK_MAX_BYTES) * shape.slots as u64).min(self.manifest.raw_bytes())
             }
         };
-        self.plane.budget.reserve(windows + decoded).await
+        windows + decoded
     }
 
     /// Reads windows ahead, in order, and starts the work on their blocks.
     async fn fetch(
         &self,
+        ahead: usize,
         free: &Arc<Semaphore>,
         memory: &Arc<Reservation>,
         to_sink: mpsc::Sender<Pending>,
@@ -93,7 +119,7 @@ impl Job<'_> {
         let mut rest = windows(self.manifest, self.parts.iter().copied());
         let mut reads = Ahead::new();
         loop {
-            while reads.len() < READ_AHEAD
+            while reads.len() < ahead
                 && let Some(window) = rest.next()
             {
                 let file = self.manifest.references[window.file as usize].clone();

@@ -25,6 +25,7 @@ pub(super) struct Files {
     total_bytes: u64,
     file_max_bytes: u64,
     part_size_bytes: u64,
+    parts_in_flight: usize,
     /// Names of all files begun.
     names: Vec<String>,
     current: Option<Upload>,
@@ -39,6 +40,7 @@ impl Files {
         let part_size_bytes = part_size_bytes(total_bytes.min(file_max_bytes), options);
         let most = part_size_bytes.saturating_mul(UPLOAD_PARTS_MAX);
         Self {
+            parts_in_flight: options.upload_concurrency,
             target,
             total_bytes,
             file_max_bytes: file_max_bytes.min(most),
@@ -49,10 +51,24 @@ impl Files {
         }
     }
 
-    /// Most bytes that the current upload holds, with the block that sticks out of its last part.
-    pub(super) fn buffer_max_bytes(&self) -> u64 {
-        let parts = self.target.folder.store.options().upload_concurrency as u64 + 1;
-        self.part_size_bytes * parts + u64::from(BLOCK_STORED_MAX_BYTES)
+    /// Most bytes that the current upload holds with so many parts in flight: those, the one being filled, and the
+    /// block that sticks out of it.
+    pub(super) fn buffer_bytes(part_size_bytes: u64, parts_in_flight: usize) -> u64 {
+        part_size_bytes * (parts_in_flight as u64 + 1) + u64::from(BLOCK_STORED_MAX_BYTES)
+    }
+
+    pub(super) fn part_size_bytes(&self) -> u64 {
+        self.part_size_bytes
+    }
+
+    /// Most parts in flight that the store's options allow.
+    pub(super) fn parts_in_flight_max(&self) -> usize {
+        self.target.folder.store.options().upload_concurrency
+    }
+
+    /// At most this many parts in flight, in every file.
+    pub(super) fn limit_parts_in_flight(&mut self, parts: usize) {
+        self.parts_in_flight = parts;
     }
 
     /// Names of all files, in order.
@@ -113,7 +129,8 @@ impl Files {
             let folder = &self.target.folder;
             let rest_bytes = self.total_bytes.saturating_sub(self.stored_bytes);
             let expected_bytes = rest_bytes.min(self.file_max_bytes);
-            let upload = folder.store.upload(&folder.key(&name)?, expected_bytes);
+            let mut upload = folder.store.upload(&folder.key(&name)?, expected_bytes);
+            upload.limit_concurrency(self.parts_in_flight);
             self.names.push(name);
             upload
         };
