@@ -313,7 +313,7 @@ async fn a_file_that_is_referenced_after_all_is_kept_and_unflagged() {
     let manifest = upload(&catalog, &lineage("a"), 100, b"x").await;
     let sweeper = sweeper();
     sweeper.sweep(&catalog, &orders()).await.unwrap();
-    // The committer sees the flag and must take its manifest back; here it forgets to.
+    // The committer sees the flag and writes no proof; the deleter sees the manifest and keeps the file.
     catalog.commit(&manifest).await.unwrap();
     let error = catalog.confirm_files(&manifest).await.unwrap_err();
     assert!(

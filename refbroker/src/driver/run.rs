@@ -236,12 +236,21 @@ impl Driver {
                 newer_than_index,
                 reply,
             } => drop(reply.send(self.export(group_id, newer_than_index))),
-            Input::Compact(request, reply) => drop(reply.send(self.compact(&request)?)),
+            Input::Compact(request, reply) => {
+                let answer = self.compact(&request)?;
+                // Who lists right after the answer must see what it says.
+                self.publish();
+                drop(reply.send(answer));
+            }
             Input::Start {
                 replica,
                 seed,
                 reply,
-            } => drop(reply.send(self.start_new(&replica, seed)?)),
+            } => {
+                let answer = self.start_new(&replica, seed)?;
+                self.publish();
+                drop(reply.send(answer));
+            }
             Input::Shutdown => self.begin_shutdown(),
             Input::Halt => self.halted = true,
         }

@@ -223,6 +223,8 @@ impl SnapshotBrokerService for SnapshotServer {
         let replicas: Vec<_> = groups
             .iter()
             .filter(|group| !group.status().out_of_order)
+            // One that has just been made known has no status yet.
+            .filter(|group| group.status().peer_id != 0)
             .filter(|group| {
                 let wanted = |only: &TopicPartition| {
                     only.topic == group.topic && only.partition == group.partition
