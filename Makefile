@@ -6,12 +6,13 @@ VENV := target/venv
 PYTHON_TOOLS := tests/clients/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kcat memory bench lint fmt
+.PHONY: help demo test test-kcat e2e memory bench lint fmt
 
 help:
 	@echo "make demo       a cluster that loses logs on purpose and a disk by accident; about a minute once built"
 	@echo "make test       every test, documentation examples and real Kafka clients included"
 	@echo "make test-kcat  the tests that need kcat installed"
+	@echo "make e2e        real Kafka clients, S3 servers and Prometheus around a cluster; STORE=s3s-fs,moto,garage"
 	@echo "make memory     peak memory of the daemon around a 1 GiB partition"
 	@echo "make bench      the benchmarks"
 	@echo "make lint       formatting, clippy, the protocol's rules; changes nothing"
@@ -32,6 +33,16 @@ test-kcat:
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked -p chronik-harness --test kafka_clients -- --ignored kcat
 
+# STORE names S3 servers, comma-separated: s3s-fs, moto, garage (built once, ten minutes).
+STORE ?= s3s-fs,moto
+E2E_VENV := target/e2e-venv
+
+e2e: $(E2E_VENV)/ready
+	scripts/debian-tools.sh kcat prometheus zstd
+	$(CARGO) build --locked --workspace --bins
+	STORE=$(STORE) GARAGE="$(if $(findstring garage,$(STORE)),$$(scripts/garage.sh))" \
+	  $(E2E_VENV)/bin/python -m pytest -p no:cacheprovider tests/e2e $(PYTEST_ARGS)
+
 # Peak memory of the daemon around a 1 GiB partition.
 memory:
 	$(CARGO) bench --locked --bench memory
@@ -51,4 +62,9 @@ fmt:
 $(VENV)/ready: $(PYTHON_TOOLS)
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(PYTHON_TOOLS)
+	touch $@
+
+$(E2E_VENV)/ready: tests/e2e/requirements.txt $(PYTHON_TOOLS)
+	$(PYTHON) -m venv --clear $(E2E_VENV)
+	$(E2E_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/e2e/requirements.txt
 	touch $@
