@@ -34,6 +34,11 @@ const WINDOW: usize = 5;
 /// What the broker may take before it answers that it does not know.
 const BROKER_TIMEOUT_MS: i32 = 4_000;
 
+/// Producer id of a producer that asked for none.
+const NO_PRODUCER: i64 = -1;
+/// Its sequence number.
+const NO_SEQUENCE: i32 = -1;
+
 /// What is to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -43,6 +48,34 @@ pub struct Record {
     pub value: Bytes,
     /// Timestamp in milliseconds since the Unix epoch.
     pub timestamp_ms: i64,
+}
+
+impl Client {
+    /// Sends one record once, without a producer id: an error means that nobody knows whether it was appended.
+    /// Returns its offset.
+    pub async fn produce_once(
+        &self,
+        topic: &str,
+        partition: i32,
+        record: &Record,
+        within: Duration,
+    ) -> Result<i64, ClientError> {
+        let batch = encode_batch(record, NO_PRODUCER, NO_SEQUENCE)?;
+        let request = produce_request(topic, partition, &batch);
+        let mut leader = self.connect_leader(topic, partition).await?;
+        let address = leader.address().to_owned();
+        let exchange = async {
+            leader.send(&request, PRODUCE_VERSION).await?;
+            receive(&mut leader).await
+        };
+        timeout(within, exchange)
+            .await
+            .map_err(|_| ClientError::TimedOut {
+                address,
+                what: "produce",
+                after: within,
+            })?
+    }
 }
 
 /// A record without an acknowledgement.

@@ -9,6 +9,9 @@ const BROKER_VARIABLE: &str = "HARNESS_REFBROKER";
 /// Environment variable that names the sidecar's binary.
 const SIDECAR_VARIABLE: &str = "HARNESS_SNAPSHOTD";
 
+/// Environment variable that names the S3 server's binary.
+const S3_SERVER_VARIABLE: &str = "HARNESS_S3_SERVER";
+
 /// The programs that a cluster consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binaries {
@@ -16,15 +19,18 @@ pub struct Binaries {
     pub broker: PathBuf,
     /// `chronik-snapshotd`.
     pub sidecar: PathBuf,
+    /// `s3-server`.
+    pub s3_server: PathBuf,
 }
 
 impl Binaries {
-    /// Named by `HARNESS_REFBROKER` and `HARNESS_SNAPSHOTD`, else beside the running program (or above it: test
+    /// Named by `HARNESS_REFBROKER`, `HARNESS_SNAPSHOTD` and `HARNESS_S3_SERVER`, else beside the running program (or above it: test
     /// programs lie in `deps/`).
     pub fn find() -> Self {
         Self {
             broker: named(BROKER_VARIABLE).unwrap_or_else(|| beside("refbroker")),
             sidecar: named(SIDECAR_VARIABLE).unwrap_or_else(|| beside("chronik-snapshotd")),
+            s3_server: named(S3_SERVER_VARIABLE).unwrap_or_else(|| beside("s3-server")),
         }
     }
 

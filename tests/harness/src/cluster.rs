@@ -1,11 +1,12 @@
 //! A cluster of processes.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use refbroker::{client::Client, proto::v1::ReplicaStatus};
 
 use crate::{
     error::HarnessError,
+    fault::{LinkState, TcpProxy},
     node::Node,
     options::{ClusterOptions, Store},
     process::Process,
@@ -23,12 +24,15 @@ pub struct Cluster {
     options: ClusterOptions,
     nodes: Vec<Node>,
     client: Arc<Client>,
+    /// What broker `.0` reaches broker `.1` through, if the cluster has links.
+    links: BTreeMap<(i32, i32), TcpProxy>,
 }
 
 impl Cluster {
     /// Starts every process of a new cluster and waits until each broker knows all others.
     pub async fn start(options: ClusterOptions) -> Result<Self, HarnessError> {
         let mut cluster = Self::prepare(options)?;
+        cluster.connect_links().await?;
         for node in &mut cluster.nodes {
             node.broker.start()?;
             if let Some(sidecar) = node.sidecar.as_mut() {
@@ -37,10 +41,7 @@ impl Cluster {
         }
         cluster.wait_formed().await?;
         // From now on nobody may create a cluster: a broker that lost its disk must find the one that there is.
-        let peers = cluster.peers();
-        for node in &mut cluster.nodes {
-            node.prepare(&cluster.options, &peers, false);
-        }
+        cluster.prepare_nodes(false);
         Ok(cluster)
     }
 
@@ -61,21 +62,64 @@ impl Cluster {
             options,
             nodes,
             client,
+            links: BTreeMap::new(),
         };
-        let peers = cluster.peers();
-        for node in &mut cluster.nodes {
-            node.prepare(&cluster.options, &peers, true);
-        }
+        cluster.prepare_nodes(true);
         Ok(cluster)
     }
 
-    fn peers(&self) -> String {
+    fn prepare_nodes(&mut self, founding: bool) {
         let peers: Vec<_> = self
             .nodes
             .iter()
-            .map(|node| format!("{}={}", node.id(), node.peer_address()))
+            .map(|node| self.peers_of(node.id()))
+            .collect();
+        for (node, peers) in self.nodes.iter_mut().zip(peers) {
+            node.prepare(&self.options, &peers, founding);
+        }
+    }
+
+    /// Where a broker finds all of them, itself included.
+    fn peers_of(&self, id: i32) -> String {
+        let address = |node: &Node| match self.links.get(&(id, node.id())) {
+            Some(link) => link.address(),
+            None => node.peer_address(),
+        };
+        let peers: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| format!("{}={}", node.id(), address(node)))
             .collect();
         peers.join(",")
+    }
+
+    async fn connect_links(&mut self) -> Result<(), HarnessError> {
+        if !self.options.links {
+            return Ok(());
+        }
+        for from in &self.nodes {
+            for to in self.nodes.iter().filter(|to| to.id() != from.id()) {
+                let link = TcpProxy::start(&to.peer_address()).await?;
+                self.links.insert((from.id(), to.id()), link);
+            }
+        }
+        self.prepare_nodes(true);
+        Ok(())
+    }
+
+    /// Changes every link from and to a broker. Does nothing in a cluster without links.
+    pub fn set_links_of(&self, id: i32, state: LinkState) {
+        let touching = |(from, to): &(i32, i32)| *from == id || *to == id;
+        for (_, link) in self.links.iter().filter(|(ends, _)| touching(ends)) {
+            link.set(state);
+        }
+    }
+
+    /// Changes the link that one broker reaches another one through.
+    pub fn set_link(&self, from: i32, to: i32, state: LinkState) {
+        if let Some(link) = self.links.get(&(from, to)) {
+            link.set(state);
+        }
     }
 
     async fn wait_formed(&mut self) -> Result<(), HarnessError> {

@@ -18,6 +18,9 @@ pub enum HarnessError {
         #[source]
         source: io::Error,
     },
+    /// A directory that somebody else filled.
+    #[error("{} is not empty and not ours: it will not be emptied", _0.display())]
+    ForeignDir(PathBuf),
     /// A program is missing.
     #[error("{name} is not at {}; build it, or name it with {variable}", path.display())]
     BinaryMissing {
@@ -71,6 +74,15 @@ pub enum HarnessError {
         from: u16,
         /// Last port tried.
         to: u16,
+    },
+    /// An address cannot be listened on.
+    #[error("listening on {address} failed")]
+    Listen {
+        /// HOST:PORT.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// There is no such broker.
     #[error("the cluster has no broker {0}")]
@@ -128,5 +140,11 @@ impl HarnessError {
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { what, path, source }
+    }
+
+    /// For `map_err` on binding a listener.
+    pub(crate) fn listening(address: &str) -> impl FnOnce(io::Error) -> Self {
+        let address = address.to_owned();
+        move |source| Self::Listen { address, source }
     }
 }

@@ -19,19 +19,24 @@
 
 mod binaries;
 mod cluster;
+mod dir;
 mod error;
+pub mod fault;
 pub mod guardian;
+pub mod history;
 mod http;
 mod node;
 mod options;
 mod ports;
 mod process;
+pub mod s3;
 mod status;
 mod wait;
 
 pub use self::{
     binaries::Binaries,
     cluster::Cluster,
+    dir::empty_own,
     error::HarnessError,
     http::get,
     node::{Node, Role},

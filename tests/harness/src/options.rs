@@ -45,6 +45,7 @@ impl S3Settings {
             ("S3_ACCESS_KEY", access_key),
             ("S3_SECRET_KEY", secret_key),
             ("S3_PATH_STYLE", "true"),
+            ("S3_DISABLE_SSL", "true"),
         ];
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         Self {
@@ -88,6 +89,8 @@ pub struct ClusterOptions {
     pub sidecar_env: BTreeMap<String, String>,
     /// Variables of one sidecar, which win.
     pub one_sidecar_env: BTreeMap<i32, BTreeMap<String, String>>,
+    /// Do the brokers reach each other through links that can fail?
+    pub links: bool,
     /// More arguments for every broker.
     pub broker_args: Vec<String>,
     /// The programs.
@@ -105,6 +108,7 @@ impl ClusterOptions {
             cluster_id: "harness".to_owned(),
             sidecar_env: BTreeMap::new(),
             one_sidecar_env: BTreeMap::new(),
+            links: false,
             broker_args: Vec::new(),
             binaries: Binaries::find(),
         }
@@ -143,6 +147,13 @@ impl ClusterOptions {
     pub fn sidecar_env_of(mut self, broker: i32, key: &str, value: &str) -> Self {
         let variables = self.one_sidecar_env.entry(broker).or_default();
         variables.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Puts a link that can fail between every two brokers, in each direction.
+    #[must_use]
+    pub fn with_links(mut self) -> Self {
+        self.links = true;
         self
     }
 

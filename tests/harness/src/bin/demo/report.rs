@@ -2,6 +2,7 @@
 
 use std::{fs, io, path::Path};
 
+use chronik_harness::HarnessError;
 use serde::Serialize;
 use serde_json::json;
 
@@ -185,7 +186,9 @@ fn write(dir: &Path, report: &impl Serialize) -> io::Result<()> {
 pub(crate) fn write_failure(dir: &Path, error: &DemoError) -> io::Result<()> {
     match error {
         // The report is there already, or the directory is not ours to write to.
-        DemoError::Mismatch | DemoError::ForeignDir(_) | DemoError::Dir { .. } => Ok(()),
+        DemoError::Mismatch
+        | DemoError::Harness(HarnessError::ForeignDir(_))
+        | DemoError::Dir { .. } => Ok(()),
         error => write(
             dir,
             &json!({ "verdict": "failed", "error": error.to_string() }),

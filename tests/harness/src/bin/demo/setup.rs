@@ -1,17 +1,14 @@
 //! The cluster of the demo.
 
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use chronik_harness::{ClusterOptions, S3Settings, Store};
 
-use crate::story::DemoError;
-
 /// A file that marks a directory as the demo's own.
-const MARKER: &str = ".chronik-demo";
+pub(crate) const MARKER: &str = ".chronik-demo";
 /// Entries that stay in a log below the newest snapshot.
 pub(crate) const TRAILING_ENTRIES: u64 = 200;
 /// Sidecar options: small enough for a demo of a minute. A partition is due after 2000 entries, or 4 s after its last
@@ -32,29 +29,6 @@ pub(crate) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.unwrap_or(Duration::ZERO).as_millis();
     u64::try_from(now).unwrap_or(u64::MAX)
-}
-
-/// An empty directory for the demo. Refuses to empty one that is not the demo's.
-pub(crate) fn empty_dir(dir: &Path) -> Result<PathBuf, DemoError> {
-    let fail = |source: io::Error| DemoError::Dir {
-        path: dir.to_owned(),
-        source,
-    };
-    let exists = dir.try_exists().map_err(fail)?;
-    if exists {
-        let is_empty = fs::read_dir(dir).map_err(fail)?.next().is_none();
-        if !is_empty && !dir.join(MARKER).is_file() {
-            return Err(DemoError::ForeignDir(dir.to_owned()));
-        }
-        fs::remove_dir_all(dir).map_err(fail)?;
-    }
-    fs::create_dir_all(dir).map_err(fail)?;
-    fs::write(
-        dir.join(MARKER),
-        "made by the demo, which may empty this directory\n",
-    )
-    .map_err(fail)?;
-    dir.canonicalize().map_err(fail)
 }
 
 /// Three brokers and three sidecars; the store is a directory, or the bucket that `S3_BUCKET` names.

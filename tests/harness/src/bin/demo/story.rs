@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use chronik_harness::{Cluster, HarnessError, Poll, client::ClientError};
+use chronik_harness::{Cluster, HarnessError, Poll, client::ClientError, empty_own};
 use tokio::time::Instant;
 
 use crate::{
@@ -49,9 +49,6 @@ pub(crate) enum DemoError {
         #[source]
         source: io::Error,
     },
-    /// A directory that the demo did not make.
-    #[error("{} is not empty and was not made by the demo: it will not be emptied", _0.display())]
-    ForeignDir(PathBuf),
     /// The cluster.
     #[error(transparent)]
     Harness(#[from] HarnessError),
@@ -147,7 +144,7 @@ struct Story {
 impl Story {
     async fn begin(args: &Args) -> Result<Self, DemoError> {
         let mut narrator = Narrator::new();
-        let dir = setup::empty_dir(&args.dir)?;
+        let dir = empty_own(&args.dir, setup::MARKER)?;
         narrator.step("Start 3 brokers and 3 sidecars as processes");
         let options = setup::options(&dir);
         let store = setup::describe(&options.store);
