@@ -16,7 +16,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody}
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode, Uri,
     body::{Frame, Incoming},
-    header::{CONNECTION, TRANSFER_ENCODING},
+    header::{CONNECTION, ETAG, HeaderValue, TRANSFER_ENCODING},
     service::service_fn,
 };
 use hyper_util::{
@@ -216,7 +216,12 @@ async fn answer(
             return Ok(instead(status, ""));
         }
         Some(HttpFault::ErrorIn200) => return Ok(instead(StatusCode::OK, INTERNAL)),
-        Some(HttpFault::Swallowed) => return Ok(instead(StatusCode::OK, "")),
+        Some(HttpFault::Swallowed) => {
+            let mut response = instead(StatusCode::OK, "");
+            let tag = HeaderValue::from_static("\"d41d8cd98f00b204e9800998ecf8427e\"");
+            response.headers_mut().insert(ETAG, tag);
+            return Ok(response);
+        }
         Some(HttpFault::StopBefore) => return stop(&shared).await,
         _ => {}
     }

@@ -1,0 +1,144 @@
+//! Stores that fail, lie and forget: every kind of fault on every kind of request, and the sidecar gets through.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chronik_harness::fault::{HttpFault, Seen};
+
+use crate::rig::Rig;
+
+/// More than the client's own retries, so that the failure is seen above them.
+const TIMES_RETRIED: u64 = 6;
+/// Of faults that the client does not retry.
+const TIMES: u64 = 2;
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    List,
+    ReadData,
+    ReadObject,
+    Look,
+    WriteData,
+    WriteManifest,
+    WriteProof,
+    Delete,
+}
+
+fn purpose(seen: &Seen) -> Purpose {
+    let path = seen.target.split('?').next().unwrap_or_default();
+    let is_data = path.ends_with(".snap");
+    match seen.method.as_str() {
+        "GET" if seen.target.contains("list-type") => Purpose::List,
+        "GET" if is_data => Purpose::ReadData,
+        "GET" => Purpose::ReadObject,
+        "HEAD" => Purpose::Look,
+        "DELETE" => Purpose::Delete,
+        _ if path.ends_with(".manifest.json") => Purpose::WriteManifest,
+        _ if path.ends_with(".verified.json") => Purpose::WriteProof,
+        _ => Purpose::WriteData,
+    }
+}
+
+/// The first requests of this purpose go wrong. The log may be cut only behind what is really there, meanwhile and
+/// afterwards, and the sidecar gets through by itself.
+async fn gets_through(rig: &mut Rig, wrong: Purpose, fault: HttpFault) {
+    let retried = [
+        HttpFault::SlowDown,
+        HttpFault::Status(500),
+        HttpFault::LostAnswer,
+    ];
+    let times = if retried.contains(&fault) {
+        TIMES_RETRIED
+    } else {
+        TIMES
+    };
+    let left = AtomicU64::new(times);
+    let planned = fault.clone();
+    rig.proxy.script(move |seen: &Seen| {
+        if purpose(seen) != wrong {
+            return None;
+        }
+        let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            left.checked_sub(1)
+        });
+        taken.ok().map(|_| planned.clone())
+    });
+    rig.produce_enough().await;
+    let before = rig.proxy.faults();
+    // A new process: no back-off is left from the fault before.
+    rig.cluster.kill_sidecar(1).unwrap();
+    rig.cluster.start_sidecar(1).unwrap();
+    rig.check_safety().await;
+    rig.wait_cut().await;
+    rig.check_safety().await;
+    rig.proxy.heal();
+    let faults = rig.proxy.faults() - before;
+    assert!(faults > 0, "no request went wrong: {wrong:?} {fault:?}");
+}
+
+async fn survives(faults: &[(Purpose, HttpFault)]) {
+    let mut rig = Rig::start(|options| options).await;
+    for (wrong, fault) in faults {
+        gets_through(&mut rig, *wrong, fault.clone()).await;
+    }
+    rig.check_records().await;
+    println!("EVIDENCE faults_injected {}", rig.proxy.faults());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_fail() {
+    let purposes = [
+        Purpose::List,
+        Purpose::ReadData,
+        Purpose::ReadObject,
+        Purpose::Look,
+        Purpose::WriteData,
+        Purpose::WriteManifest,
+        Purpose::WriteProof,
+    ];
+    let faults = [
+        HttpFault::SlowDown,
+        HttpFault::Status(500),
+        HttpFault::Status(403),
+    ];
+    let all: Vec<_> = purposes
+        .iter()
+        .flat_map(|purpose| faults.iter().map(|fault| (*purpose, fault.clone())))
+        .collect();
+    survives(&all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_whose_fate_is_unknown_or_that_are_lies() {
+    let purposes = [
+        Purpose::WriteData,
+        Purpose::WriteManifest,
+        Purpose::WriteProof,
+    ];
+    let faults = [
+        HttpFault::LostAnswer,
+        HttpFault::ErrorIn200,
+        HttpFault::Swallowed,
+    ];
+    let all: Vec<_> = purposes
+        .iter()
+        .flat_map(|purpose| faults.iter().map(|fault| (*purpose, fault.clone())))
+        .collect();
+    survives(&all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_that_are_short_wrong_or_say_that_nothing_is_there() {
+    let purposes = [Purpose::List, Purpose::ReadData, Purpose::ReadObject];
+    let faults = [
+        HttpFault::HalfAnswer,
+        HttpFault::FlippedAnswer,
+        HttpFault::Status(404),
+    ];
+    let mut all: Vec<_> = purposes
+        .iter()
+        .flat_map(|purpose| faults.iter().map(|fault| (*purpose, fault.clone())))
+        .collect();
+    all.push((Purpose::Look, HttpFault::Status(404)));
+    survives(&all).await;
+}
