@@ -17,7 +17,7 @@
 //! A flag is removed only by its owner while no DELETE was sent, or by anyone once X is gone.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -63,7 +63,7 @@ pub struct SweepReport {
 pub struct Sweeper {
     clock: SharedClock,
     grace: Duration,
-    pending: Mutex<HashMap<(TopicPartition, SnapName), Pending>>,
+    pending: Mutex<BTreeMap<(TopicPartition, SnapName), Pending>>,
 }
 
 impl Sweeper {
@@ -72,7 +72,7 @@ impl Sweeper {
         Self {
             clock,
             grace,
-            pending: Mutex::new(HashMap::new()),
+            pending: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -249,7 +249,7 @@ impl Sweeper {
             .map(|wait| wait.max(NEXT_DUE_FLOOR))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(TopicPartition, SnapName), Pending>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(TopicPartition, SnapName), Pending>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
