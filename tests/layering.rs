@@ -77,7 +77,11 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: What::FreeFunction("spawn"),
-        allowed: &["app.rs", "pipeline/plane/ahead.rs", "pipeline/plane/limits.rs"],
+        allowed: &[
+            "app.rs",
+            "pipeline/plane/ahead.rs",
+            "pipeline/plane/limits.rs",
+        ],
         reason: "app.rs owns every task; others are handed a JoinSet or TaskTracker (reads ahead die with the \
                  handle that their reader drops; a worker of a simulation does one bounded piece of work)",
     },

@@ -152,7 +152,11 @@ impl State {
         }
         let trusts = self.profile.brokers_trust;
         let base = request.snapshot_last_included;
-        let hold = if self.groups[group].leader == broker { self.groups[group].hold } else { 0 };
+        let hold = if self.groups[group].leader == broker {
+            self.groups[group].hold
+        } else {
+            0
+        };
         let life = self.groups[group].life();
         let replica = self.groups[group].replicas[broker];
         // A broker that trusts is one whose own checks are of no use: the sidecar's must be enough.
@@ -186,7 +190,10 @@ impl State {
         let who = ["b0", "b1", "b2"][broker];
         self.note(
             who,
-            format_args!("COMPACT {} on {base}: first is {first_log_index}", request.partition),
+            format_args!(
+                "COMPACT {} on {base}: first is {first_log_index}",
+                request.partition
+            ),
         );
         Ok(Compacted {
             first_log_index,
@@ -293,8 +300,14 @@ impl Broker for SimBroker {
                 if applied <= request.newer_than_index {
                     return Err(refused(call, Refusal::NothingNewer));
                 }
-                state.note(who, format_args!("EXPORT {} at {applied}", request.partition));
-                Ok((state.export(group, number), state.brokers[number].booted.clone()))
+                state.note(
+                    who,
+                    format_args!("EXPORT {} at {applied}", request.partition),
+                );
+                Ok((
+                    state.export(group, number),
+                    state.brokers[number].booted.clone(),
+                ))
             })
             .await?;
         let world = Arc::clone(&self.world);
@@ -323,7 +336,9 @@ impl Broker for SimBroker {
             let rate = state.profile.outlives;
             !state.healed && state.rng.chance(rate)
         };
-        self.call("CompactLog", outlives, move |state| state.compact(number, &request))
-            .await
+        self.call("CompactLog", outlives, move |state| {
+            state.compact(number, &request)
+        })
+        .await
     }
 }

@@ -8,6 +8,7 @@ use chronik_snapshotd::{
     format::{BlockDecoder, FileName, Manifest, ManifestDigest, Proof, SnapshotId},
     raft::Lineage,
 };
+use tokio::time::Instant;
 
 use crate::{
     group::{Group, PARTS},
@@ -21,6 +22,8 @@ pub(crate) struct Found {
     pub(crate) index: u64,
     pub(crate) references: Vec<String>,
     pub(crate) proven: bool,
+    /// Since when, if it is.
+    pub(crate) proven_at: Instant,
     pub(crate) quarantined: bool,
     /// Restores to the very bytes of the state after its index.
     pub(crate) whole: bool,
@@ -77,13 +80,27 @@ impl State {
         self.check_folder(group);
     }
 
-    /// An object is about to be deleted.
-    pub(crate) fn before_delete(&mut self, key: &str) {
+    /// A sidecar has listed a folder. While its broker is being seeded two things list, so nothing is learnt.
+    pub(crate) fn saw(&mut self, sidecar: usize, listed: &str, began: Instant) {
+        let group = self.groups.iter().position(|group| folder(group) == listed);
+        if let Some(group) = group.filter(|group| self.conversing[sidecar][*group] == 0) {
+            self.listed_at[sidecar][group] = began;
+        }
+    }
+
+    /// When a sidecar last began to list the folder of a key.
+    pub(crate) fn seen(&self, sidecar: usize, key: &str) -> Instant {
+        let place = self.place(key);
+        place.map_or(self.origin, |(group, _)| self.listed_at[sidecar][group])
+    }
+
+    /// An object is about to be deleted, by somebody who looked when he began to list at `seen`.
+    pub(crate) fn before_delete(&mut self, key: &str, seen: Instant) {
         let Some((group, name)) = self.place(key) else {
             return;
         };
         match name {
-            FileName::Manifest(id) => self.check_retirement(group, id),
+            FileName::Manifest(id) => self.check_retirement(group, id, seen),
             FileName::Snap(snap) => {
                 self.counts.swept += 1;
                 let name = snap.to_string();
@@ -136,7 +153,11 @@ impl State {
     }
 
     fn refresh_one(&mut self, group: usize, id: SnapshotId) {
-        let found = self.find(group, id);
+        let mut found = self.find(group, id);
+        let before = self.folders[group].found.get(&id);
+        if let (Some(found), Some(before)) = (&mut found, before.filter(|before| before.proven)) {
+            found.proven_at = before.proven_at;
+        }
         let found_in = &mut self.folders[group].found;
         match found {
             Some(found) => found_in.insert(id, found),
@@ -159,6 +180,7 @@ impl State {
         Some(Found {
             index: manifest.last_included.index,
             proven,
+            proven_at: Instant::now(),
             quarantined: mark.is_some(),
             whole: self.is_whole(group, &manifest),
             robbed: self.folders[group].robbed.contains(&id),
@@ -198,17 +220,17 @@ impl State {
 
     /// Every proven snapshot restores to the very bytes.
     fn check_folder(&mut self, group: usize) {
-        let broken = |found: &Found| {
-            found.proven && !found.quarantined && !found.whole && !found.robbed
-        };
+        let broken =
+            |found: &Found| found.proven && !found.quarantined && !found.whole && !found.robbed;
         let mut found = self.folders[group].found.iter();
         if let Some((id, _)) = found.find(|(_, found)| broken(found)) {
             self.violate(format!("{id} is proven and does not restore"));
         }
     }
 
-    /// A manifest is deleted: never that of the greatest proven snapshot, nor of one of the newest N.
-    fn check_retirement(&mut self, group: usize, id: SnapshotId) {
+    /// A manifest is deleted: never that of the greatest proven snapshot, nor of one of the newest N that were proven
+    /// when the deleter looked. One that was proven behind its back is waste, not damage.
+    fn check_retirement(&mut self, group: usize, id: SnapshotId, seen: Instant) {
         let found = &self.folders[group].found;
         let Some(retired) = found.get(&id).filter(|retired| retired.proven) else {
             return;
@@ -231,7 +253,7 @@ impl State {
         let count = self.profile.policy.retention_count.get();
         let problem = if !others().any(covers) {
             "nothing else that is proven reaches as far"
-        } else if greater.len() < count && !duplicate {
+        } else if greater.len() < count && !duplicate && retired.proven_at < seen {
             "it is one of the newest that are to be kept"
         } else {
             return;

@@ -188,7 +188,10 @@ impl State {
 
     fn recreate(&mut self, group: usize) {
         let (lineage, salt) = self.new_life();
-        self.note("--", format_args!("group {group} begins a new life: {lineage}"));
+        self.note(
+            "--",
+            format_args!("group {group} begins a new life: {lineage}"),
+        );
         self.groups[group].begin_life(lineage, salt);
     }
 
@@ -235,7 +238,11 @@ impl State {
                 found.proven && found.whole && found.lineage == lineage && found.index >= truncated
             })
         };
-        let Some((id, files)) = candidates.into_iter().rev().find(|(id, _)| rest_covers(*id)) else {
+        let Some((id, files)) = candidates
+            .into_iter()
+            .rev()
+            .find(|(id, _)| rest_covers(*id))
+        else {
             return;
         };
         self.note("--", format_args!("the data of {id} vanishes"));

@@ -39,11 +39,17 @@ const TAIL: usize = 60;
 
 fn number_from_env(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is not a number: {text}")),
+    )
 }
 
 /// Runs seeds until one fails; the first of those that failed, and what happened in all.
-fn search(seeds: u64, change: impl Fn(&mut Profile) + Sync) -> (Option<(u64, String)>, Counts, u64) {
+fn search(
+    seeds: u64,
+    change: impl Fn(&mut Profile) + Sync,
+) -> (Option<(u64, String)>, Counts, u64) {
     let next = AtomicU64::new(0);
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let work = || {
@@ -107,14 +113,21 @@ fn no_schedule_breaks_a_promise() {
         counts.crashes,
         counts.quarantined,
     ];
-    assert!(happened.iter().all(|count| *count > 0), "something never happened: {counts:?}");
+    assert!(
+        happened.iter().all(|count| *count > 0),
+        "something never happened: {counts:?}"
+    );
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 0..20 {
         let (first, second) = (run(seed, |_| {}, true), run(seed, |_| {}, true));
-        let other = first.trace.iter().zip(&second.trace).position(|(a, b)| a != b);
+        let other = first
+            .trace
+            .iter()
+            .zip(&second.trace)
+            .position(|(a, b)| a != b);
         assert_eq!(other, None, "seed {seed} is not the same twice");
         assert_eq!(first.trace.len(), second.trace.len(), "seed {seed}");
         assert!(first.trace.len() > 100, "seed {seed} shows nothing");

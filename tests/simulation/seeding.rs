@@ -116,17 +116,22 @@ impl SimSink {
         let (broker, partition) = (self.broker, &manifest.partition);
         if manifest.lineage != self.request.lineage {
             let of = &manifest.lineage;
-            state.violate(format!("broker {broker} installs a snapshot of another life: {of}"));
+            state.violate(format!(
+                "broker {broker} installs a snapshot of another life: {of}"
+            ));
             return Err(SinkClosed);
         }
         let empty = Vec::new();
         let wrong = (0..manifest.parts.len()).find(|part| {
             let received = self.parts.get(&u32::try_from(*part).unwrap());
-            group.life().part(last_included.index, *part).as_ref() != Some(received.unwrap_or(&empty))
+            group.life().part(last_included.index, *part).as_ref()
+                != Some(received.unwrap_or(&empty))
         });
         if let Some(part) = wrong {
             let id = manifest.snapshot_id;
-            state.violate(format!("broker {broker} installs {id}: part {part} has wrong bytes"));
+            state.violate(format!(
+                "broker {broker} installs {id}: part {part} has wrong bytes"
+            ));
             return Err(SinkClosed);
         }
         let line = format!("broker {broker} installs {partition} at {last_included}");
@@ -154,7 +159,11 @@ pub(crate) async fn keep_seeding(world: Shared, broker: usize, fleet: Fleet) {
     loop {
         let wait = {
             let mut state = world.state();
-            if state.healed { 100 } else { state.rng.within(50..=3_000) }
+            if state.healed {
+                100
+            } else {
+                state.rng.within(50..=3_000)
+            }
         };
         sleep(Duration::from_millis(wait)).await;
         let lost = {
@@ -173,7 +182,10 @@ pub(crate) async fn keep_seeding(world: Shared, broker: usize, fleet: Fleet) {
             // An empty learner, healed by its leader.
             world.step(|state| {
                 let leader = state.groups[group].replicas[state.groups[group].leader];
-                state.note("--", format_args!("broker {broker} is healed by its leader"));
+                state.note(
+                    "--",
+                    format_args!("broker {broker} is healed by its leader"),
+                );
                 state.groups[group].replicas[broker] = Replica::seeded(leader.applied);
             });
             continue;
@@ -191,7 +203,11 @@ async fn converse(world: &Shared, broker: usize, group: usize, live: &Live) {
         let life = state.groups[group].life();
         let (lineage, truncated) = (life.lineage.clone(), life.truncated);
         // The metadata may not know yet how far another replica is truncated.
-        let min_index = if state.rng.coin() { truncated } else { state.rng.within(0..=truncated) };
+        let min_index = if state.rng.coin() {
+            truncated
+        } else {
+            state.rng.within(0..=truncated)
+        };
         let request = RestoreRequest {
             partition: state.groups[group].partition.clone(),
             lineage: lineage.clone(),
@@ -202,7 +218,13 @@ async fn converse(world: &Shared, broker: usize, group: usize, live: &Live) {
         };
         let covered = state.folders[group].covered(&lineage);
         let own = &state.brokers[broker];
-        (request, own.boot, own.booted.clone(), covered, state.listings[broker])
+        (
+            request,
+            own.boot,
+            own.booted.clone(),
+            covered,
+            state.listings[broker],
+        )
     };
     let mut sink = SimSink {
         world: world.clone(),
@@ -214,24 +236,32 @@ async fn converse(world: &Shared, broker: usize, group: usize, live: &Live) {
         parts: BTreeMap::new(),
         complete: false,
     };
+    world.state().conversing[broker][group] += 1;
     let outcome = tokio::select! {
         biased;
-        () = live.dead.cancelled() => return,
-        () = booted.cancelled() => return,
-        outcome = live.pipeline.restore(&request, &mut sink) => outcome,
+        () = live.dead.cancelled() => None,
+        () = booted.cancelled() => None,
+        outcome = live.pipeline.restore(&request, &mut sink) => Some(outcome),
     };
+    world.state().conversing[broker][group] -= 1;
+    let Some(outcome) = outcome else { return };
     let answer = match &outcome {
         Ok(outcome) => outcome.as_str().to_owned(),
         Err(error) => chain(error),
     };
     world.step(|state| {
         let partition = &request.partition;
-        state.note("--", format_args!("bootstrap of {partition} on broker {broker}: {answer}"));
+        state.note(
+            "--",
+            format_args!("bootstrap of {partition} on broker {broker}: {answer}"),
+        );
         match outcome {
             Ok(RestoreOutcome::NoSnapshot) => {
                 state.counts.no_snapshot += 1;
                 if covered > 0 {
-                    state.violate(format!("NO_SNAPSHOT, but {partition} is covered through {covered}"));
+                    state.violate(format!(
+                        "NO_SNAPSHOT, but {partition} is covered through {covered}"
+                    ));
                 }
                 if state.listings[broker] == listings {
                     state.violate("NO_SNAPSHOT, but the store was not read".to_owned());

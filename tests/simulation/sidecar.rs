@@ -151,7 +151,9 @@ pub(crate) async fn keep_running(world: Shared, number: usize, fleet: Fleet) {
             _ = &mut running => true,
         };
         if panicked {
-            world.step(|state| state.violate(format!("the loop of sidecar {number} ended by itself")));
+            world.step(|state| {
+                state.violate(format!("the loop of sidecar {number} ended by itself"))
+            });
             return;
         }
         let (in_order, down) = {
@@ -160,7 +162,11 @@ pub(crate) async fn keep_running(world: Shared, number: usize, fleet: Fleet) {
             let word = if in_order { "is stopped" } else { "is killed" };
             state.note(who, format_args!("{word}"));
             state.counts.crashes += 1;
-            let down = if state.healed { 1 } else { state.rng.within(1..=20_000) };
+            let down = if state.healed {
+                1
+            } else {
+                state.rng.within(1..=20_000)
+            };
             (in_order, Duration::from_millis(down))
         };
         if in_order {

@@ -135,7 +135,11 @@ impl SimStore {
                 sleep(fate.before).await;
                 world.step(|state| {
                     state.in_flight -= u64::from(outlives);
-                    let late = if gone.load(Ordering::Relaxed) { ", late" } else { "" };
+                    let late = if gone.load(Ordering::Relaxed) {
+                        ", late"
+                    } else {
+                        ""
+                    };
                     state.note(who, format_args!("{what} {key}{late}"));
                     change(state)
                 })
@@ -189,6 +193,7 @@ impl SimStore {
     }
 
     async fn list_all(&self, folder: String) -> Result<Vec<ObjectMeta>> {
+        let began = Instant::now();
         let first = self
             .read("LIST", &folder, |state| Ok(state.listed(&folder)))
             .await?;
@@ -205,6 +210,7 @@ impl SimStore {
             }
         }
         state.listings[self.owner] += 1;
+        state.saw(self.owner, &folder, began);
         Ok(metas)
     }
 }
@@ -340,7 +346,8 @@ impl ObjectStore for SimStore {
         _: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let key = location.to_string();
-        self.change("CREATE-UPLOAD", &key, false, |_| Ok(())).await?;
+        self.change("CREATE-UPLOAD", &key, false, |_| Ok(()))
+            .await?;
         Ok(Box::new(SimUpload {
             store: self.clone(),
             key,
@@ -371,7 +378,11 @@ impl ObjectStore for SimStore {
         let whole = object
             .bytes
             .slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap());
-        let pieces = if options.head { Vec::new() } else { self.pieces(whole) };
+        let pieces = if options.head {
+            Vec::new()
+        } else {
+            self.pieces(whole)
+        };
         let payload = GetResultPayload::Stream(
             stream::iter(pieces)
                 .then(|(wait, piece)| async move {
@@ -400,9 +411,11 @@ impl ObjectStore for SimStore {
                 async move {
                     let key = location.to_string();
                     let at = key.clone();
+                    // What the decision rests on was seen before the call, not before its effect.
+                    let seen = this.world.state().seen(this.owner, &key);
                     let delete = move |state: &mut State| {
                         if state.bucket.get(&at).is_some() {
-                            state.before_delete(&at);
+                            state.before_delete(&at, seen);
                             state.bucket.remove(&at);
                             state.after_delete(&at);
                         }
@@ -415,7 +428,9 @@ impl ObjectStore for SimStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let folder = prefix.map(|prefix| format!("{prefix}/")).unwrap_or_default();
+        let folder = prefix
+            .map(|prefix| format!("{prefix}/"))
+            .unwrap_or_default();
         let this = self.clone();
         async move {
             match this.list_all(folder).await {
@@ -462,7 +477,11 @@ impl SimStore {
             let half = whole.split_to(whole.len() / 2);
             pieces.push((Duration::ZERO, Ok(half)));
         }
-        let wait = if pieces.is_empty() { Duration::ZERO } else { state.latency() };
+        let wait = if pieces.is_empty() {
+            Duration::ZERO
+        } else {
+            state.latency()
+        };
         if breaks {
             let source = "connection reset".into();
             let store = "simulated";
@@ -497,9 +516,7 @@ impl MultipartUpload for SimUpload {
             Ok(put_result())
         };
         let key = self.key.clone();
-        self.store
-            .change("COMPLETE", &key, false, complete)
-            .await
+        self.store.change("COMPLETE", &key, false, complete).await
     }
 
     async fn abort(&mut self) -> Result<()> {

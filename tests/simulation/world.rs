@@ -82,6 +82,10 @@ pub(crate) struct State {
     pub(crate) boards: [Option<Arc<Board>>; BROKERS],
     /// Listings that each sidecar was given.
     pub(crate) listings: [u64; BROKERS],
+    /// When each sidecar last began to list each group's folder, conversations with its broker aside.
+    pub(crate) listed_at: [Vec<Instant>; BROKERS],
+    /// Conversations between sidecar and broker about each group.
+    pub(crate) conversing: [Vec<u32>; BROKERS],
     /// Calls whose caller may have gone and that will take effect all the same.
     pub(crate) in_flight: u64,
     pub(crate) violation: Option<String>,
@@ -126,6 +130,8 @@ impl World {
             skew_secs: [0; BROKERS + 1],
             boards: [const { None }; BROKERS],
             listings: [0; BROKERS],
+            listed_at: [const { Vec::new() }; BROKERS],
+            conversing: [const { Vec::new() }; BROKERS],
             in_flight: 0,
             violation: None,
             counts: Counts::default(),
@@ -136,6 +142,10 @@ impl World {
             let (lineage, salt) = state.new_life();
             state.groups.push(Group::new(partition, lineage, salt));
             state.folders.push(Folders::default());
+            for broker in 0..BROKERS {
+                state.listed_at[broker].push(now);
+                state.conversing[broker].push(0);
+            }
         }
         Arc::new(Self {
             state: Mutex::new(state),
