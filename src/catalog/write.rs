@@ -2,7 +2,10 @@
 
 use super::{Catalog, CatalogError};
 use crate::{
-    format::{CheckedObject, FileName, Manifest, ManifestDigest, Proof, Quarantine, SnapshotId},
+    format::{
+        CheckedObject, FileName, Manifest, ManifestDigest, Proof, Quarantine, SnapName, SnapshotId,
+    },
+    mutation::{self, Mutation},
     raft::TopicPartition,
     store::{PutNew, StoreError},
 };
@@ -40,6 +43,11 @@ impl Catalog {
         &self,
         manifest: &Manifest,
     ) -> Result<Vec<CheckedObject>, CatalogError> {
+        let files_first = if mutation::active(Mutation::FilesBeforeFlagsUnread) {
+            Some(self.head_files(manifest).await?)
+        } else {
+            None
+        };
         let folder = self.keys().folder(&manifest.partition);
         for info in self.store().list(&folder).await? {
             let name = info.key.as_str().strip_prefix(&folder).unwrap_or_default();
@@ -51,7 +59,10 @@ impl Catalog {
                 return Err(CatalogError::Undermined { file, state });
             }
         }
-        self.head_files(manifest).await
+        match files_first {
+            Some(files) => Ok(files),
+            None => self.head_files(manifest).await,
+        }
     }
 
     /// Checks that every file of a snapshot is there with the size that its manifest gives it.
@@ -117,6 +128,11 @@ impl Catalog {
         partition: &TopicPartition,
         id: SnapshotId,
     ) -> Result<(), CatalogError> {
+        if mutation::active(Mutation::DataBeforeManifest) {
+            let snap = SnapName { id, number: 0 };
+            let key = self.keys().object(partition, FileName::Snap(snap))?;
+            self.store().delete(&key).await?;
+        }
         self.store()
             .delete(&self.keys().manifest(partition, id)?)
             .await?;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::raft::LogId;
+use crate::{
+    mutation::{self, Mutation},
+    raft::LogId,
+};
 
 /// A committed snapshot of the current lineage, as retention sees it. `K` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +117,9 @@ pub fn plan_retention<K: Clone + Ord>(
     ordered.sort_by(|a, b| {
         (b.last_included, b.proven, &b.key).cmp(&(a.last_included, a.proven, &a.key))
     });
+    if mutation::active(Mutation::RetentionKeepsOldest) {
+        ordered.reverse();
+    }
     let diverged = ordered
         .windows(2)
         .any(|pair| pair[0].last_included.diverges_from(pair[1].last_included));

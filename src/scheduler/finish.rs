@@ -7,6 +7,7 @@ use crate::{
     catalog::Snapshot,
     control::{ControlError, Triggered},
     error::{Kind, chain},
+    mutation::{self, Mutation},
     pipeline::{PipelineError, Stage, VisitReport},
     raft::TopicPartition,
 };
@@ -60,7 +61,8 @@ impl Scheduler {
             }
             Some(error) => {
                 memory.failures = memory.failures.saturating_add(1);
-                memory.term_refused |= error.is_term_mismatch();
+                memory.term_refused |=
+                    error.is_term_mismatch() && !mutation::active(Mutation::TermMismatchForgotten);
                 let wait = PARTITION_BACKOFF.after(memory.failures, self.pipeline.clock.jitter());
                 memory.not_before = Some(now + wait);
                 log_failure(error, memory.failures, wait);

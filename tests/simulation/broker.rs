@@ -19,6 +19,7 @@ use tokio::time::sleep;
 
 use crate::{
     group::PARTS,
+    rng::mix,
     world::{CLUSTER, Shared, State},
 };
 
@@ -152,6 +153,9 @@ impl State {
         }
         let trusts = self.profile.brokers_trust;
         let base = request.snapshot_last_included;
+        if self.refuses_term(broker, request) {
+            return Err(refused(call, Refusal::TermMismatch));
+        }
         let hold = if self.groups[group].leader == broker {
             self.groups[group].hold
         } else {
@@ -199,6 +203,26 @@ impl State {
             first_log_index,
             freed_bytes,
         })
+    }
+
+    /// Some brokers have another term at the end of some snapshots, and always the same ones. Whoever was told so
+    /// once does not ask again about the same snapshot.
+    fn refuses_term(&mut self, broker: usize, request: &CompactRequest) -> bool {
+        let id = &request.snapshot_id;
+        let seed = id
+            .bytes()
+            .fold(broker as u64, |hash, byte| mix(hash ^ u64::from(byte)));
+        let rate = u64::from(self.profile.refuses_terms);
+        if self.healed || seed % 10_000 >= rate {
+            return false;
+        }
+        if self.refused[broker].as_ref() == Some(id) {
+            self.violate(format!(
+                "broker {broker} is asked about the refused {id} again"
+            ));
+        }
+        self.refused[broker] = Some(id.clone());
+        true
     }
 
     /// The messages of an export, all of one moment.

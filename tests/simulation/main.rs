@@ -15,6 +15,8 @@ mod bucket;
 mod checks;
 mod events;
 mod group;
+#[cfg(feature = "mutations")]
+mod mutants;
 mod profile;
 mod rng;
 mod schedule;

@@ -43,6 +43,8 @@ pub(crate) struct Profile {
     pub(crate) events: [u32; 14],
     /// Conditional writes overwrite.
     pub(crate) ignores_conditions: bool,
+    /// A broker has another term at the end of a snapshot, for so many pairs of the two.
+    pub(crate) refuses_terms: u32,
     /// Brokers believe what the sidecar says: its own checks must be enough.
     pub(crate) brokers_trust: bool,
     /// A listing shows what was written up to this long ago, against what the design asks for.
@@ -84,6 +86,7 @@ impl Profile {
             event_gap_max_ms: rng.pick(&[300, 1_500, 6_000]),
             events,
             ignores_conditions: rng.chance(2_000),
+            refuses_terms: rate(rng, &[300, 3_000]),
             brokers_trust: rng.chance(2_500),
             lists_lag: Duration::ZERO,
             policy: Options {

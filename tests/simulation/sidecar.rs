@@ -180,7 +180,11 @@ pub(crate) async fn keep_running(world: Shared, number: usize, fleet: Fleet) {
         live.pipeline.abort.cancel();
         live.dead.cancel();
         fleet.lock().unwrap()[number] = None;
-        world.state().boards[number] = None;
+        {
+            let mut state = world.state();
+            state.boards[number] = None;
+            state.refused[number] = None;
+        }
         sleep(down).await;
     }
 }

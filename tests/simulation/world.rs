@@ -88,6 +88,8 @@ pub(crate) struct State {
     pub(crate) conversing: [Vec<u32>; BROKERS],
     /// Calls whose caller may have gone and that will take effect all the same.
     pub(crate) in_flight: u64,
+    /// The snapshot whose term each broker refused last, per sidecar process.
+    pub(crate) refused: [Option<String>; BROKERS],
     pub(crate) violation: Option<String>,
     pub(crate) counts: Counts,
 }
@@ -133,6 +135,7 @@ impl World {
             listed_at: [const { Vec::new() }; BROKERS],
             conversing: [const { Vec::new() }; BROKERS],
             in_flight: 0,
+            refused: [const { None }; BROKERS],
             violation: None,
             counts: Counts::default(),
             profile,

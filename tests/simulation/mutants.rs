@@ -1,0 +1,82 @@
+//! Does the simulation notice a broken rule? Each mutation of the daemon must be caught.
+
+use std::time::Duration;
+
+use chronik_snapshotd::mutation::{self, Mutation};
+
+use crate::{profile::Profile, schedule::run};
+
+/// Schedules until a mutation counts as not noticed.
+const SCHEDULES: u64 = 5_000;
+
+const ALL: &[Mutation] = &[
+    Mutation::TruncateBeforeProof,
+    Mutation::TrustTheList,
+    Mutation::BaseAboveApplied,
+    Mutation::TermMismatchForgotten,
+    Mutation::ProofWithoutReadBack,
+    Mutation::ReadWithoutDigests,
+    Mutation::ExportDigestIgnored,
+    Mutation::FlagsBeforeManifest,
+    Mutation::FilesBeforeFlagsUnread,
+    Mutation::ManifestsBeforeFlag,
+    Mutation::SweepWithoutFlag,
+    Mutation::FlagRemovedFirst,
+    Mutation::UnreadableIgnored,
+    Mutation::VanishedSkipped,
+    Mutation::StoreErrorIsEmpty,
+    Mutation::LineageIgnored,
+    Mutation::OrderByClock,
+    Mutation::RetentionCountsUnproven,
+    Mutation::RetentionKeepsOldest,
+    Mutation::RetireWithoutLooking,
+    Mutation::DataBeforeManifest,
+];
+
+/// The first seed that notices, and what it says.
+fn hunt(mutation: Mutation, change: impl Fn(&mut Profile)) -> Option<(u64, String)> {
+    mutation::choose(Some(mutation));
+    let caught = (0..SCHEDULES).find_map(|seed| {
+        let violation = run(seed, &change, false).violation?;
+        Some((seed, violation))
+    });
+    mutation::choose(None);
+    caught
+}
+
+#[test]
+fn every_mutation_is_caught() {
+    let only = std::env::var("SIMULATION_MUTATION").ok();
+    let mut missed = Vec::new();
+    for mutation in ALL.iter().copied() {
+        let name = format!("{mutation:?}");
+        if only.as_ref().is_some_and(|only| *only != name) {
+            continue;
+        }
+        match hunt(mutation, |_| {}) {
+            Some((seed, violation)) => {
+                println!("{name:<24} {:>6} schedules: {violation}", seed + 1);
+            }
+            None => {
+                println!("{name:<24} not caught");
+                missed.push(name);
+            }
+        }
+    }
+    assert!(
+        missed.is_empty(),
+        "not caught in {SCHEDULES} schedules: {missed:?}"
+    );
+}
+
+/// What the design asks of a store: without list-after-write nothing is safe.
+#[test]
+fn a_store_whose_lists_lag_breaks_promises() {
+    let lagging = |profile: &mut Profile| profile.lists_lag = Duration::from_secs(20);
+    let broken = (0..SCHEDULES).find_map(|seed| run(seed, lagging, false).violation);
+    println!("lists that lag: {broken:?}");
+    assert!(
+        broken.is_some(),
+        "a store without list-after-write goes unnoticed"
+    );
+}
