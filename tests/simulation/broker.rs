@@ -221,7 +221,6 @@ impl State {
                 "broker {broker} is asked about the refused {id} again"
             ));
         }
-        self.refused[broker] = Some(id.clone());
         true
     }
 
@@ -360,9 +359,14 @@ impl Broker for SimBroker {
             let rate = state.profile.outlives;
             !state.healed && state.rng.chance(rate)
         };
-        self.call("CompactLog", outlives, move |state| {
-            state.compact(number, &request)
-        })
-        .await
+        let id = request.snapshot_id.clone();
+        let compact = move |state: &mut State| state.compact(number, &request);
+        let answer = self.call("CompactLog", outlives, compact).await;
+        if let Err(error) = &answer
+            && error.refusal() == Some(Refusal::TermMismatch)
+        {
+            self.world.state().refused[number] = Some(id);
+        }
+        answer
     }
 }

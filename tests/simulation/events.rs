@@ -177,6 +177,8 @@ impl State {
             }
         }
         self.note("--", format_args!("broker {broker} loses its disk"));
+        // Its sidecar forgets a partition that is not there.
+        self.refused[broker] = None;
         for group in &mut self.groups {
             group.replicas[broker] = Replica {
                 lost: true,

@@ -44,6 +44,13 @@ fn hunt(mutation: Mutation, change: impl Fn(&mut Profile)) -> Option<(u64, Strin
     caught
 }
 
+/// Some defects also show in ways that are another mutation's: those are taken away, so that this one shows alone.
+fn narrow(mutation: Mutation, profile: &mut Profile) {
+    if mutation == Mutation::FilesBeforeFlagsUnread {
+        profile.bad_write = 0;
+    }
+}
+
 #[test]
 fn every_mutation_is_caught() {
     let only = std::env::var("SIMULATION_MUTATION").ok();
@@ -53,7 +60,7 @@ fn every_mutation_is_caught() {
         if only.as_ref().is_some_and(|only| *only != name) {
             continue;
         }
-        match hunt(mutation, |_| {}) {
+        match hunt(mutation, |profile| narrow(mutation, profile)) {
             Some((seed, violation)) => {
                 println!("{name:<24} {:>6} schedules: {violation}", seed + 1);
             }
@@ -73,7 +80,12 @@ fn every_mutation_is_caught() {
 #[test]
 fn a_store_whose_lists_lag_breaks_promises() {
     let lagging = |profile: &mut Profile| profile.lists_lag = Duration::from_secs(20);
-    let broken = (0..SCHEDULES).find_map(|seed| run(seed, lagging, false).violation);
+    let unsafe_run = |seed| {
+        let violation = run(seed, lagging, false).violation?;
+        // Nothing but a recovery that takes too long is no loss.
+        (!violation.contains("no recovery")).then_some(violation)
+    };
+    let broken = (0..SCHEDULES).find_map(unsafe_run);
     println!("lists that lag: {broken:?}");
     assert!(
         broken.is_some(),

@@ -91,6 +91,7 @@ async fn recover(world: &Shared) {
 impl State {
     fn heal(&mut self) {
         self.healed = true;
+        self.profile.lists_lag = Duration::ZERO;
         self.note("--", format_args!("no more faults"));
         for broker in 0..BROKERS {
             self.brokers[broker].up = true;
