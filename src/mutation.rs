@@ -25,8 +25,6 @@ pub enum Mutation {
     ExportDigestIgnored,
     /// The committer looks for flags before its manifest is written, not after.
     FlagsBeforeManifest,
-    /// The committer looks at the files before the flags, and does not read back.
-    FilesBeforeFlagsUnread,
     /// The deleter lists the manifests before it flags, not after.
     ManifestsBeforeFlag,
     /// Unreferenced files are deleted at once, without flag and grace.
@@ -43,7 +41,7 @@ pub enum Mutation {
     LineageIgnored,
     /// Retention orders by the clock.
     OrderByClock,
-    /// Retention counts what is not proven.
+    /// Retention counts what is not proven, and does not look at it again.
     RetentionCountsUnproven,
     /// Retention keeps the oldest.
     RetentionKeepsOldest,

@@ -43,11 +43,6 @@ impl Catalog {
         &self,
         manifest: &Manifest,
     ) -> Result<Vec<CheckedObject>, CatalogError> {
-        let files_first = if mutation::active(Mutation::FilesBeforeFlagsUnread) {
-            Some(self.head_files(manifest).await?)
-        } else {
-            None
-        };
         let folder = self.keys().folder(&manifest.partition);
         for info in self.store().list(&folder).await? {
             let name = info.key.as_str().strip_prefix(&folder).unwrap_or_default();
@@ -59,10 +54,7 @@ impl Catalog {
                 return Err(CatalogError::Undermined { file, state });
             }
         }
-        match files_first {
-            Some(files) => Ok(files),
-            None => self.head_files(manifest).await,
-        }
+        self.head_files(manifest).await
     }
 
     /// Checks that every file of a snapshot is there with the size that its manifest gives it.

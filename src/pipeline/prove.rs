@@ -65,9 +65,7 @@ impl Pipeline {
     }
 
     async fn verify(&self, manifest: &Arc<Manifest>) -> Result<(), Cause> {
-        if mutation::active(Mutation::ProofWithoutReadBack)
-            || mutation::active(Mutation::FilesBeforeFlagsUnread)
-        {
+        if mutation::active(Mutation::ProofWithoutReadBack) {
             return Ok(());
         }
         let folder = self.plane_folder(&manifest.partition);

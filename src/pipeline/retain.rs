@@ -84,7 +84,10 @@ impl Pipeline {
         for kept in plan
             .kept()
             .filter(|candidate| candidate.proven && !candidate.quarantined)
-            .filter(|_| !mutation::active(Mutation::RetireWithoutLooking))
+            .filter(|_| {
+                !mutation::active(Mutation::RetireWithoutLooking)
+                    && !mutation::active(Mutation::RetentionCountsUnproven)
+            })
         {
             let Some(snapshot) = folder.find(kept.key) else {
                 continue;

@@ -18,10 +18,6 @@ use crate::{
 };
 
 /// What a visit is asked for.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each allows or asks for one independent step"
-)]
 #[derive(Debug, Clone)]
 pub struct VisitRequest {
     /// Who the broker is.

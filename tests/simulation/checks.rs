@@ -16,6 +16,10 @@ use crate::{
 };
 
 /// A snapshot as it lies in the store.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent fact"
+)]
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) lineage: Lineage,

@@ -11,7 +11,7 @@ use chronik_snapshotd::{
     policy::{Options, Uploader, VerifyLevel},
 };
 
-use crate::rng::Rng;
+use crate::{events::Event, rng::Rng};
 
 /// Chances are in 10,000.
 #[derive(Debug, Clone)]
@@ -20,10 +20,13 @@ pub(crate) struct Profile {
     /// How long things go wrong.
     pub(crate) chaos: Duration,
     pub(crate) latency_max_ms: u64,
-    /// A call that takes up to two seconds.
+    /// A call that takes up to `slow_max_ms`.
     pub(crate) slow: u32,
+    pub(crate) slow_max_ms: u64,
     /// A call that takes longer than anybody waits.
     pub(crate) stall: u32,
+    /// The sidecar freezes before a call, for up to 25 s, and all of its calls with it.
+    pub(crate) freezes: u32,
     pub(crate) fail_before: u32,
     pub(crate) fail_after: u32,
     /// A read that is flipped or cut on its way.
@@ -69,12 +72,14 @@ impl Profile {
             _ => rate(rng, &[2, 10, 30]),
         });
         let codec = rng.pick(&[Codec::None, Codec::None, Codec::None, Codec::Gzip]);
-        Self {
+        let day = Self {
             partitions: if rng.chance(2_500) { 2 } else { 1 },
             chaos: Duration::from_secs(rng.within(30..=300)),
             latency_max_ms: rng.pick(&[2, 5, 40, 200]),
             slow: rate(rng, &[100, 500, 2_000]),
+            slow_max_ms: rng.pick(&[2_000, 8_000]),
             stall: rate(rng, &[10, 50, 200]),
+            freezes: rate(rng, &[10, 50, 200]),
             fail_before: rate(rng, &[50, 200, 1_000]),
             fail_after: rate(rng, &[50, 200, 1_000]),
             bad_read: rate(rng, &[50, 300]),
@@ -105,6 +110,35 @@ impl Profile {
             check_interval: secs(rng, &[1, 5, 30]),
             upload_part_bytes: rng.pick(&[64, 256, 4_096]),
             file_max_bytes: rng.pick(&[100, 1_000, 1 << 30]),
+        };
+        match rng.within(0..=9) {
+            0..=2 => day.crowded(rng),
+            3 => day.crowded(rng).losing_disks(),
+            _ => day,
         }
+    }
+
+    /// Everybody uploads, retires and sweeps all the time, and now and then one of them
+    /// freezes while the others go on: the races of deletion.
+    fn crowded(mut self, rng: &mut Rng) -> Self {
+        self.policy.uploader = Uploader::Any;
+        self.policy.log_threshold = NonZeroU64::MIN;
+        self.policy.min_interval = Duration::ZERO;
+        self.policy.trailing_entries = 0;
+        self.grace = Duration::ZERO;
+        self.check_interval = Duration::from_secs(1);
+        self.event_gap_max_ms = 1_500;
+        self.slow = rng.pick(&[0, 50, 1_000]);
+        self.stall = 0;
+        self.freezes = rng.pick(&[50, 150, 400]);
+        self
+    }
+
+    /// Brokers lose their disks all the time, and there is never more than one snapshot to seed them from.
+    fn losing_disks(mut self) -> Self {
+        self.policy.retention_count = NonZeroUsize::MIN;
+        self.partitions = 1;
+        self.events[Event::LoseDisk as usize] = 60;
+        self
     }
 }

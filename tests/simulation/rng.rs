@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-/// SplitMix64.
+/// The generator of Steele, Lea and Flood, 2014.
 #[derive(Debug, Clone)]
 pub(crate) struct Rng(u64);
 

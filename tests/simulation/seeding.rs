@@ -203,10 +203,10 @@ async fn converse(world: &Shared, broker: usize, group: usize, live: &Live) {
         let life = state.groups[group].life();
         let (lineage, truncated) = (life.lineage.clone(), life.truncated);
         // The metadata may not know yet how far another replica is truncated.
-        let min_index = if state.rng.coin() {
-            truncated
-        } else {
-            state.rng.within(0..=truncated)
+        let min_index = match state.rng.within(0..=3) {
+            0 => 0,
+            1 => state.rng.within(0..=truncated),
+            _ => truncated,
         };
         let request = RestoreRequest {
             partition: state.groups[group].partition.clone(),

@@ -152,7 +152,7 @@ pub(crate) async fn keep_running(world: Shared, number: usize, fleet: Fleet) {
         };
         if panicked {
             world.step(|state| {
-                state.violate(format!("the loop of sidecar {number} ended by itself"))
+                state.violate(format!("the loop of sidecar {number} ended by itself"));
             });
             return;
         }
@@ -173,7 +173,9 @@ pub(crate) async fn keep_running(world: Shared, number: usize, fleet: Fleet) {
             live.stop.cancel();
             let grace = Duration::from_secs(15);
             if timeout(grace, &mut running).await.is_err() {
-                world.step(|state| state.violate(format!("sidecar {number} did not stop in time")));
+                world.step(|state| {
+                    state.violate(format!("sidecar {number} did not stop in time"));
+                });
             }
         }
         running.abort();

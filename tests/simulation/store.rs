@@ -35,6 +35,7 @@ pub(crate) struct SimStore {
 }
 
 /// How one call goes.
+#[expect(clippy::struct_excessive_bools, reason = "each strikes by itself")]
 struct Fate {
     before: Duration,
     after: Duration,
@@ -63,7 +64,7 @@ impl SimStore {
         let profile = state.profile.clone();
         let away = !state.healed && Instant::now() < state.outage_until;
         Fate {
-            before: state.latency(),
+            before: state.freeze(self.owner) + state.latency(),
             after: state.latency(),
             fails_before: (away && state.rng.chance(9_000)) || state.strikes(profile.fail_before),
             fails_after: state.strikes(profile.fail_after),
@@ -243,11 +244,7 @@ impl State {
     }
 
     fn store(&mut self, key: &str, bytes: Bytes) {
-        let bytes = match self.damage(key, &bytes) {
-            Some(damaged) => damaged,
-            None => Some(bytes),
-        };
-        if let Some(bytes) = bytes {
+        if let Some(bytes) = self.damaged(key, bytes) {
             let object = Object {
                 bytes,
                 written: self.wall(BROKERS),
@@ -268,20 +265,20 @@ impl State {
         self.bucket.put(key, object);
     }
 
-    /// What is stored in place of `bytes` when the store lies; `Some(None)` = nothing at all. Flags and identities are
-    /// spared: a store that loses those after it has acknowledged them is no store.
-    fn damage(&mut self, key: &str, bytes: &Bytes) -> Option<Option<Bytes>> {
+    /// What is stored in place of `bytes`, if anything: a store may lie. Flags and identities are spared: one that loses
+    /// those after it has acknowledged them is no store.
+    fn damaged(&mut self, key: &str, bytes: Bytes) -> Option<Bytes> {
         let spared = key.contains("@cluster/") || key.contains(".deleting-") || bytes.is_empty();
         if spared || !self.strikes(self.profile.bad_write) {
-            return None;
+            return Some(bytes);
         }
         let kind = self.rng.within(0..=2);
         self.note("st", format_args!("{key} is stored wrong ({kind})"));
-        Some(match kind {
+        match kind {
             0 => None,
             1 => Some(bytes.slice(..bytes.len() - 1)),
-            _ => Some(self.flipped(bytes)),
-        })
+            _ => Some(self.flipped(&bytes)),
+        }
     }
 
     fn flipped(&mut self, bytes: &Bytes) -> Bytes {

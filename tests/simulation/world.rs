@@ -69,6 +69,7 @@ pub(crate) struct State {
     /// Nothing goes wrong any more.
     pub(crate) healed: bool,
     pub(crate) outage_until: Instant,
+    pub(crate) frozen_until: [Instant; BROKERS],
     pub(crate) bucket: Bucket,
     pub(crate) folders: Vec<Folders>,
     pub(crate) groups: Vec<Group>,
@@ -111,9 +112,9 @@ impl World {
         let now = Instant::now();
         let mut trace = Trace::new(traced);
         trace.add(Duration::ZERO, "-", format_args!("{profile:?}"));
-        let broker = |n| BrokerState {
+        let broker = |boot| BrokerState {
             up: true,
-            boot: n as u64,
+            boot,
             booted: CancellationToken::new(),
         };
         let mut state = State {
@@ -122,6 +123,7 @@ impl World {
             origin: now,
             healed: false,
             outage_until: now,
+            frozen_until: [now; BROKERS],
             bucket: Bucket::default(),
             folders: Vec::new(),
             groups: Vec::new(),
@@ -234,11 +236,22 @@ impl State {
         let ms = if self.rng.chance(stall) {
             self.rng.within(5_000..=180_000)
         } else if self.rng.chance(slow) {
-            self.rng.within(20..=2_000)
+            self.rng.within(20..=self.profile.slow_max_ms)
         } else {
             self.rng.within(1..=self.profile.latency_max_ms)
         };
         Duration::from_millis(ms)
+    }
+
+    /// How long a call of a sidecar waits before it begins.
+    pub(crate) fn freeze(&mut self, sidecar: usize) -> Duration {
+        let now = Instant::now();
+        if self.strikes(self.profile.freezes) {
+            let ms = self.rng.within(200..=25_000);
+            let until = now + Duration::from_millis(ms);
+            self.frozen_until[sidecar] = until.max(self.frozen_until[sidecar]);
+        }
+        self.frozen_until[sidecar].saturating_duration_since(now)
     }
 
     /// Does what happens so often happen now?
