@@ -69,7 +69,22 @@ pub(crate) async fn go_on_for(world: &Shared, fleet: &Fleet, time: Duration) {
             let number = world.state().rng.index(BROKERS);
             world.crash[number].notify_one();
         }
+        if event == Event::Rob {
+            stop_all(world).await;
+        }
         world.step(|state| state.happen(event));
+        world.state().held_down = false;
+    }
+}
+
+/// Kills every sidecar, and lets none start before the next event.
+async fn stop_all(world: &Shared) {
+    world.state().held_down = true;
+    for crash in &world.crash {
+        crash.notify_one();
+    }
+    while world.state().running.iter().any(|runs| *runs) && !world.over.is_cancelled() {
+        sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -213,15 +228,11 @@ impl State {
         }
     }
 
-    /// The data of a proven snapshot vanishes from the store. Only while the logs do not rest on it alone, and nobody
-    /// is between looking at it and acting on what it saw.
+    /// The data of a proven snapshot vanishes from the store. Only while the logs do not rest on it alone, and no
+    /// sidecar runs that may have looked at it already and not acted yet.
     fn rob(&mut self, group: usize) {
-        let risky = |activity: &str| matches!(activity, "truncating the log" | "retention");
-        let acting = self.boards.iter().flatten().any(|board| {
-            let page = board.page(None, 10, None);
-            page.partitions.iter().any(|status| risky(status.activity))
-        });
-        if acting || self.in_flight > 0 {
+        let any_runs = self.running.iter().any(|runs| *runs);
+        if any_runs || self.in_flight > 0 {
             return;
         }
         let lineage = self.groups[group].life().lineage.clone();

@@ -13,6 +13,7 @@
 mod broker;
 mod bucket;
 mod checks;
+mod damage;
 mod events;
 mod group;
 #[cfg(feature = "mutations")]
@@ -136,13 +137,19 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
+/// With the feature `mutations`, the mutation that `SIMULATION_MUTATION` names.
+fn choose_from_env(_: &mut Profile) {
+    #[cfg(feature = "mutations")]
+    mutants::choose_from_env();
+}
+
 /// Shows the run of `SIMULATION_SEED`.
 #[test]
 fn replay() {
     let Some(seed) = number_from_env("SIMULATION_SEED") else {
         return;
     };
-    let ended = run(seed, |_| {}, true);
+    let ended = run(seed, choose_from_env, true);
     show(seed, &ended, usize::MAX);
     assert_eq!(ended.violation, None);
 }

@@ -38,6 +38,13 @@ fn hunt(mutation: Mutation) -> Option<(u64, String)> {
     search(SCHEDULES, |_| mutation::choose(Some(mutation))).0
 }
 
+/// Chooses the mutation that `SIMULATION_MUTATION` names, if it names one.
+pub(crate) fn choose_from_env() {
+    let name = std::env::var("SIMULATION_MUTATION").unwrap_or_default();
+    let named = ALL.iter().find(|mutation| format!("{mutation:?}") == name);
+    mutation::choose(named.copied());
+}
+
 #[test]
 fn every_mutation_is_caught() {
     let only = std::env::var("SIMULATION_MUTATION").ok();

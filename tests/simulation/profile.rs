@@ -131,6 +131,8 @@ impl Profile {
         self.slow = rng.pick(&[0, 50, 1_000]);
         self.stall = 0;
         self.freezes = rng.pick(&[50, 150, 400]);
+        self.outlives = rng.pick(&[0, 2_000, 8_000]);
+        self.bad_read = rng.pick(&[0, 100, 300]);
         self
     }
 

@@ -79,7 +79,7 @@ fn start(world: &Shared, number: usize) -> (Live, JoinHandle<()>) {
         number,
     });
     let board = Arc::new(Board::new());
-    world.state().boards[number] = Some(board.clone());
+    world.state().running[number] = true;
     let store = SimStore {
         world: world.clone(),
         owner: number,
@@ -184,9 +184,12 @@ pub(crate) async fn keep_running(world: Shared, number: usize, fleet: Fleet) {
         fleet.lock().unwrap()[number] = None;
         {
             let mut state = world.state();
-            state.boards[number] = None;
+            state.running[number] = false;
             state.refused[number] = None;
         }
         sleep(down).await;
+        while world.state().held_down {
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 }

@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use chronik_snapshotd::{
-    board::Board,
-    raft::{Lineage, TopicPartition},
-};
+use chronik_snapshotd::raft::{Lineage, TopicPartition};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -79,8 +76,9 @@ pub(crate) struct State {
     pub(crate) brokers: [BrokerState; BROKERS],
     /// How wrong each sidecar's wall clock is, the store's last, in seconds.
     pub(crate) skew_secs: [i64; BROKERS + 1],
-    /// What each sidecar that runs says it does.
-    pub(crate) boards: [Option<Arc<Board>>; BROKERS],
+    pub(crate) running: [bool; BROKERS],
+    /// No sidecar may start.
+    pub(crate) held_down: bool,
     /// Listings that each sidecar was given.
     pub(crate) listings: [u64; BROKERS],
     /// When each sidecar last began to list each group's folder, conversations with its broker aside.
@@ -132,7 +130,8 @@ impl World {
             any_log_compacted: false,
             brokers: [broker(0), broker(1), broker(2)],
             skew_secs: [0; BROKERS + 1],
-            boards: [const { None }; BROKERS],
+            running: [false; BROKERS],
+            held_down: false,
             listings: [0; BROKERS],
             listed_at: [const { Vec::new() }; BROKERS],
             conversing: [const { Vec::new() }; BROKERS],
