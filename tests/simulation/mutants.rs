@@ -7,7 +7,7 @@ use chronik_snapshotd::mutation::{self, Mutation};
 use crate::{profile::Profile, schedule::run, search};
 
 /// Schedules until a mutation counts as not noticed.
-const SCHEDULES: u64 = 10_000;
+const SCHEDULES: u64 = 30_000;
 
 const ALL: &[Mutation] = &[
     Mutation::TruncateBeforeProof,
@@ -56,6 +56,8 @@ fn every_mutation_is_caught() {
         }
         if let Some((seed, violation)) = hunt(mutation) {
             println!("{name:<24} {:>6} schedules: {violation}", seed + 1);
+            let without = run(seed, |_| mutation::choose(None), false).violation;
+            assert_eq!(without, None, "seed {seed} fails without {name}");
         } else {
             println!("{name:<24} not caught");
             missed.push(name);
