@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod error;
 pub mod format;
+pub mod mutation;
 pub mod pipeline;
 pub mod policy;
 pub mod proto;

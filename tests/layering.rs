@@ -22,7 +22,7 @@ const ROWS: &[&[&str]] = &[
     &["broker", "store"],
     &["board", "control", "config", "telemetry"],
     &["format", "policy", "retry"],
-    &["raft", "error", "clock", "proto"],
+    &["raft", "error", "clock", "proto", "mutation"],
 ];
 
 /// Imports between neighbours that are meant: from, to, why.
@@ -77,9 +77,13 @@ const HOMES: &[Home] = &[
     },
     Home {
         what: What::FreeFunction("spawn"),
-        allowed: &["app.rs", "pipeline/plane/ahead.rs"],
+        allowed: &[
+            "app.rs",
+            "pipeline/plane/ahead.rs",
+            "pipeline/plane/limits.rs",
+        ],
         reason: "app.rs owns every task; others are handed a JoinSet or TaskTracker (reads ahead die with the \
-                 handle that their reader drops)",
+                 handle that their reader drops; a worker of a simulation does one bounded piece of work)",
     },
     Home {
         what: What::FreeFunction("spawn_local"),

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     format::{Manifest, ManifestDigest, Proof, SnapName, SnapshotId},
+    mutation::{self, Mutation},
     policy::{Candidate, plan_retention},
     raft::{Lineage, LogId, TopicPartition},
 };
@@ -85,9 +86,9 @@ impl Folder {
         &'a self,
         lineage: &'b Lineage,
     ) -> impl Iterator<Item = &'a Snapshot> + use<'a, 'b> {
-        self.snapshots
-            .iter()
-            .filter(move |snapshot| snapshot.manifest.lineage == *lineage)
+        self.snapshots.iter().filter(move |snapshot| {
+            snapshot.manifest.lineage == *lineage || mutation::active(Mutation::LineageIgnored)
+        })
     }
 
     /// The newest proven, not quarantined snapshot of the lineage.
@@ -103,8 +104,9 @@ impl Folder {
         accepted_state_codecs: &[String],
     ) -> Option<&'a Snapshot> {
         self.of_lineage(lineage).find(|snapshot| {
-            snapshot.is_good()
-                && snapshot.last_included().index <= applied_index
+            (snapshot.is_good() || mutation::active(Mutation::TruncateBeforeProof))
+                && (snapshot.last_included().index <= applied_index
+                    || mutation::active(Mutation::BaseAboveApplied))
                 && accepted_state_codecs.contains(&snapshot.manifest.state_codec)
         })
     }
@@ -127,8 +129,14 @@ impl Folder {
         self.of_lineage(lineage)
             .map(|snapshot| Candidate {
                 key: snapshot.id,
-                last_included: snapshot.last_included(),
-                proven: snapshot.proof.is_some(),
+                last_included: if mutation::active(Mutation::OrderByClock) {
+                    let clock = snapshot.manifest.created_at_unix_ms;
+                    LogId::new(1, clock.unsigned_abs())
+                } else {
+                    snapshot.last_included()
+                },
+                proven: snapshot.proof.is_some()
+                    || mutation::active(Mutation::RetentionCountsUnproven),
                 quarantined: snapshot.quarantined,
             })
             .collect()

@@ -11,6 +11,7 @@ use crate::{
         FileName, MANIFEST_MAX_BYTES, Manifest, ManifestDigest, PROOF_MAX_BYTES, Proof, SnapName,
         SnapshotId,
     },
+    mutation::{self, Mutation},
     raft::TopicPartition,
     store::{Object, ObjectInfo, StoreError},
 };
@@ -62,6 +63,9 @@ impl Catalog {
                 None => match self.read_manifest(partition, *id).await {
                     Ok((manifest, digest)) => (Arc::new(manifest), digest),
                     Err(CatalogError::Store(StoreError::NotFound { .. })) => {
+                        if mutation::active(Mutation::VanishedSkipped) {
+                            continue;
+                        }
                         let name = FileName::Manifest(*id).to_string();
                         return Err(CatalogError::Vanished { name });
                     }
@@ -70,11 +74,13 @@ impl Catalog {
                         | CatalogError::WrongFolder { .. }
                         | CatalogError::Store(StoreError::TooLarge { .. })),
                     ) => {
-                        folder.unreadable.push(Unreadable {
-                            id: *id,
-                            name: FileName::Manifest(*id).to_string(),
-                            problem: error.to_string(),
-                        });
+                        if !mutation::active(Mutation::UnreadableIgnored) {
+                            folder.unreadable.push(Unreadable {
+                                id: *id,
+                                name: FileName::Manifest(*id).to_string(),
+                                problem: error.to_string(),
+                            });
+                        }
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -110,7 +116,11 @@ impl Catalog {
     async fn list_names(&self, partition: &TopicPartition) -> Result<Names, CatalogError> {
         let prefix = self.keys().folder(partition);
         let mut names = Names::default();
-        for info in self.store().list(&prefix).await? {
+        let listed = match self.store().list(&prefix).await {
+            Err(_) if mutation::active(Mutation::StoreErrorIsEmpty) => Vec::new(),
+            listed => listed?,
+        };
+        for info in listed {
             let Some(name) = info.key.as_str().strip_prefix(&prefix) else {
                 continue;
             };

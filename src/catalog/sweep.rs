@@ -17,7 +17,7 @@
 //! A flag is removed only by its owner while no DELETE was sent, or by anyone once X is gone.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -30,6 +30,7 @@ use super::{Catalog, CatalogError, Folder};
 use crate::{
     clock::SharedClock,
     format::{FileName, SnapName},
+    mutation::{self, Mutation},
     raft::TopicPartition,
     store::{Key, StoreError},
 };
@@ -63,7 +64,7 @@ pub struct SweepReport {
 pub struct Sweeper {
     clock: SharedClock,
     grace: Duration,
-    pending: Mutex<HashMap<(TopicPartition, SnapName), Pending>>,
+    pending: Mutex<BTreeMap<(TopicPartition, SnapName), Pending>>,
 }
 
 impl Sweeper {
@@ -72,7 +73,7 @@ impl Sweeper {
         Self {
             clock,
             grace,
-            pending: Mutex::new(HashMap::new()),
+            pending: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -94,22 +95,26 @@ impl Sweeper {
         let mut ripe = Vec::new();
         for file in orphans {
             match self.pending_of(partition, file) {
+                None if mutation::active(Mutation::SweepWithoutFlag) => ripe.push(file),
                 None => {
                     self.flag(catalog, partition, file).await?;
                     report.flagged += 1;
+                    if mutation::active(Mutation::ManifestsBeforeFlag) {
+                        ripe.push(file);
+                    }
                 }
                 Some(pending) if self.waited(pending) >= self.grace => ripe.push(file),
                 Some(_) => {}
             }
         }
-        if report.flagged > 0 {
+        if report.flagged > 0 && !mutation::active(Mutation::ManifestsBeforeFlag) {
             // Step 2: a commit that our listing missed shows now.
             let folder = catalog.look(partition).await?;
             self.unflag_referenced(catalog, partition, &folder.unreferenced_files())
                 .await?;
         }
         if !ripe.is_empty() {
-            report.deleted = self.delete_ripe(catalog, partition, ripe).await?;
+            report.deleted = self.delete_ripe(catalog, partition, &folder, ripe).await?;
         }
         report.next_due = self.next_due(partition);
         Ok(report)
@@ -176,9 +181,14 @@ impl Sweeper {
         &self,
         catalog: &Catalog,
         partition: &TopicPartition,
+        seen: &Arc<Folder>,
         ripe: Vec<SnapName>,
     ) -> Result<usize, CatalogError> {
-        let folder: Arc<Folder> = catalog.look(partition).await?;
+        let folder: Arc<Folder> = if mutation::active(Mutation::ManifestsBeforeFlag) {
+            seen.clone()
+        } else {
+            catalog.look(partition).await?
+        };
         refuse_if_blocked(&folder)?;
         let unreferenced = folder.unreferenced_files();
         let mut deleted = 0;
@@ -187,6 +197,9 @@ impl Sweeper {
                 continue;
             }
             let key = catalog.keys().object(partition, FileName::Snap(file))?;
+            if mutation::active(Mutation::FlagRemovedFirst) {
+                self.unflag(catalog, &folder, file).await?;
+            }
             if let Some(pending) = self.lock().get_mut(&(partition.clone(), file)) {
                 pending.delete_sent = true;
             }
@@ -198,13 +211,24 @@ impl Sweeper {
                 Err(error) => return Err(error.into()),
             }
             deleted += 1;
-            for flag in folder.flags.iter().filter(|flag| flag.snap == file) {
-                let key = catalog.keys().flag(partition, file, flag.flag)?;
-                catalog.store().delete(&key).await?;
-            }
+            self.unflag(catalog, &folder, file).await?;
             self.lock().remove(&(partition.clone(), file));
         }
         Ok(deleted)
+    }
+
+    /// Removes the flags of a file, whoever's they are.
+    async fn unflag(
+        &self,
+        catalog: &Catalog,
+        folder: &Folder,
+        file: SnapName,
+    ) -> Result<(), CatalogError> {
+        for flag in folder.flags.iter().filter(|flag| flag.snap == file) {
+            let key = catalog.keys().flag(&folder.partition, file, flag.flag)?;
+            catalog.store().delete(&key).await?;
+        }
+        Ok(())
     }
 
     /// Flags whose file is gone and proofs whose manifest is gone.
@@ -249,7 +273,7 @@ impl Sweeper {
             .map(|wait| wait.max(NEXT_DUE_FLOOR))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(TopicPartition, SnapName), Pending>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(TopicPartition, SnapName), Pending>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,10 @@
 
 use super::{Catalog, CatalogError};
 use crate::{
-    format::{CheckedObject, FileName, Manifest, ManifestDigest, Proof, Quarantine, SnapshotId},
+    format::{
+        CheckedObject, FileName, Manifest, ManifestDigest, Proof, Quarantine, SnapName, SnapshotId,
+    },
+    mutation::{self, Mutation},
     raft::TopicPartition,
     store::{PutNew, StoreError},
 };
@@ -117,6 +120,11 @@ impl Catalog {
         partition: &TopicPartition,
         id: SnapshotId,
     ) -> Result<(), CatalogError> {
+        if mutation::active(Mutation::DataBeforeManifest) {
+            let snap = SnapName { id, number: 0 };
+            let key = self.keys().object(partition, FileName::Snap(snap))?;
+            self.store().delete(&key).await?;
+        }
         self.store()
             .delete(&self.keys().manifest(partition, id)?)
             .await?;

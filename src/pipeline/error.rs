@@ -9,6 +9,7 @@ use crate::{
     broker::{BrokerError, Refusal},
     catalog::CatalogError,
     error::Kind,
+    format::SnapshotId,
     raft::TopicPartition,
 };
 
@@ -135,9 +136,11 @@ impl PipelineError {
         self.cause.kind()
     }
 
-    /// The broker's own term at a snapshot's index is another one.
-    pub fn is_term_mismatch(&self) -> bool {
-        matches!(&self.cause, Cause::Broker(error) if error.refusal() == Some(Refusal::TermMismatch))
+    /// The snapshot at whose end the broker's own term is another one, if that is what failed.
+    pub fn refused_base(&self) -> Option<SnapshotId> {
+        let term_mismatch = matches!(&self.cause, Cause::Broker(error) if error.refusal() == Some(Refusal::TermMismatch));
+        let id = self.snapshot_id.as_ref().filter(|_| term_mismatch)?;
+        id.parse().ok()
     }
 
     /// True when the store, not the broker, is what failed.

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     broker::BrokerInfo,
     catalog::{CatalogError, Folder, SweepReport},
+    mutation::{self, Mutation},
     policy::plan_retention,
     raft::Lineage,
     telemetry::DeleteReason,
@@ -83,6 +84,10 @@ impl Pipeline {
         for kept in plan
             .kept()
             .filter(|candidate| candidate.proven && !candidate.quarantined)
+            .filter(|_| {
+                !mutation::active(Mutation::RetireWithoutLooking)
+                    && !mutation::active(Mutation::RetentionCountsUnproven)
+            })
         {
             let Some(snapshot) = folder.find(kept.key) else {
                 continue;

@@ -18,10 +18,6 @@ use crate::{
 };
 
 /// What a visit is asked for.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each allows or asks for one independent step"
-)]
 #[derive(Debug, Clone)]
 pub struct VisitRequest {
     /// Who the broker is.
@@ -34,8 +30,9 @@ pub struct VisitRequest {
     pub may_snapshot: bool,
     /// Take one whatever the thresholds say.
     pub manual: bool,
-    /// Truncate the broker's log.
-    pub may_compact: bool,
+    /// The snapshot at whose end the broker has another term: the log is not truncated on it, and while it is what
+    /// there is, nothing is deleted.
+    pub refused_base: Option<SnapshotId>,
     /// Retire and sweep.
     pub may_delete: bool,
     /// How old the snapshot that ends at a position is, on the scheduler's clock.
@@ -68,6 +65,8 @@ pub struct VisitReport {
     pub started: bool,
     /// The truncation.
     pub compaction: Option<CompactionDone>,
+    /// The snapshot whose term the broker refused. Told apart from `error`, which may be an earlier one.
+    pub refused_base: Option<SnapshotId>,
     /// Retention and sweep.
     pub retention: Option<RetentionDone>,
     /// The first failure.
@@ -83,6 +82,7 @@ impl Pipeline {
             snapshot: None,
             started: false,
             compaction: None,
+            refused_base: None,
             retention: None,
             error: None,
         };
@@ -127,13 +127,24 @@ impl Pipeline {
             folder = self.look(partition).await?;
             report.folder = Some(folder.clone());
         }
-        if request.may_compact {
+        let base = folder.compaction_base(
+            &request.lineage,
+            request.replica.facts.applied_index,
+            &request.info.accepted_state_codecs,
+        );
+        let refused = base.is_some_and(|base| Some(base.id) == request.refused_base);
+        if !refused {
             let compaction =
                 self.compact(&request.info, &request.replica, &request.lineage, &folder);
-            report.compaction = self.measured(Operation::Compact, compaction).await?;
+            let compaction = self.measured(Operation::Compact, compaction).await;
+            report.refused_base = compaction
+                .as_ref()
+                .err()
+                .and_then(PipelineError::refused_base);
+            report.compaction = compaction?;
         }
         // A refused term is a divergence: nothing is deleted until an operator has looked.
-        if request.may_delete && request.may_compact && self.options.policy.retention {
+        if request.may_delete && !refused && self.options.policy.retention {
             let retention = self.retain(&request.info, &request.lineage, &folder);
             report.retention = Some(self.measured(Operation::Retention, retention).await?);
             report.folder = self.catalog.known(partition).or(report.folder.take());

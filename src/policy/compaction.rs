@@ -1,7 +1,10 @@
 //! How far a replica's log may be cut.
 
 use super::{Options, ReplicaFacts};
-use crate::raft::LogId;
+use crate::{
+    mutation::{self, Mutation},
+    raft::LogId,
+};
 
 /// What to ask the broker for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +61,9 @@ pub fn plan_compaction(
     if !options.compact {
         return CompactionPlan::Keep(NoCut::Disabled);
     }
-    let Some(base) = base.filter(|base| base.index <= replica.applied_index) else {
+    let Some(base) = base.filter(|base| {
+        base.index <= replica.applied_index || mutation::active(Mutation::BaseAboveApplied)
+    }) else {
         return CompactionPlan::Keep(NoCut::NoBase);
     };
     let wanted_through = base.index.saturating_sub(options.trailing_entries);

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::raft::LogId;
+use crate::{
+    mutation::{self, Mutation},
+    raft::LogId,
+};
 
 /// A committed snapshot of the current lineage, as retention sees it. `K` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +28,8 @@ pub enum KeepReason {
         /// 0 = the newest.
         rank: usize,
     },
-    /// Not older than the newest proven one: somebody may be proving it just now.
+    /// Not older than the last of the newest N proven ones: somebody may be proving it just now, and another sidecar,
+    /// which sees the proof already, counts it.
     MayBeProven,
     /// Kept for inspection; never deleted by the daemon.
     Quarantined,
@@ -42,7 +46,7 @@ pub enum EvictReason {
     BeyondCount,
     /// Another proven snapshot ends at the same index.
     Duplicate,
-    /// Never proven, and a newer proven one exists.
+    /// Never proven, and as many newer proven ones exist as are kept.
     Superseded,
 }
 
@@ -102,6 +106,9 @@ impl<K> RetentionPlan<K> {
 ///
 /// The greatest proven snapshot always stays: every truncated log is covered by it (the coverage lemma in
 /// docs/SAFETY.md). `count` is at least 1 by its type.
+///
+/// Sidecars that plan at once may not see the same proofs. Whoever sees fewer keeps more: together they still leave
+/// the newest `count`.
 pub fn plan_retention<K: Clone + Ord>(
     candidates: &[Candidate<K>],
     count: std::num::NonZeroUsize,
@@ -110,20 +117,20 @@ pub fn plan_retention<K: Clone + Ord>(
     ordered.sort_by(|a, b| {
         (b.last_included, b.proven, &b.key).cmp(&(a.last_included, a.proven, &a.key))
     });
+    if mutation::active(Mutation::RetentionKeepsOldest) {
+        ordered.reverse();
+    }
     let diverged = ordered
         .windows(2)
         .any(|pair| pair[0].last_included.diverges_from(pair[1].last_included));
-    let newest_proven = ordered
-        .iter()
-        .find(|candidate| counts(candidate))
-        .map(|candidate| candidate.last_included);
+    let any_proven = ordered.iter().any(counts);
     let mut kept_indexes = BTreeSet::new();
     let verdicts = ordered
         .into_iter()
         .map(|candidate| {
             let verdict = judge(
                 &candidate,
-                newest_proven,
+                any_proven,
                 diverged,
                 &mut kept_indexes,
                 count.get(),
@@ -140,7 +147,7 @@ fn counts<K>(candidate: &Candidate<K>) -> bool {
 
 fn judge<K>(
     candidate: &Candidate<K>,
-    newest_proven: Option<LogId>,
+    any_proven: bool,
     diverged: bool,
     kept_indexes: &mut BTreeSet<u64>,
     count: usize,
@@ -151,23 +158,24 @@ fn judge<K>(
     if diverged {
         return Verdict::Keep(KeepReason::Diverged);
     }
-    let Some(newest_proven) = newest_proven else {
+    if !any_proven {
         return Verdict::Keep(KeepReason::NothingProven);
-    };
+    }
+    let index = candidate.last_included.index;
     if !candidate.proven {
-        return if candidate.last_included.index >= newest_proven.index {
+        return if kept_indexes.len() < count || kept_indexes.contains(&index) {
             Verdict::Keep(KeepReason::MayBeProven)
         } else {
             Verdict::Evict(EvictReason::Superseded)
         };
     }
-    if kept_indexes.contains(&candidate.last_included.index) {
+    if kept_indexes.contains(&index) {
         return Verdict::Evict(EvictReason::Duplicate);
     }
     if kept_indexes.len() >= count {
         return Verdict::Evict(EvictReason::BeyondCount);
     }
-    kept_indexes.insert(candidate.last_included.index);
+    kept_indexes.insert(index);
     Verdict::Keep(KeepReason::Newest {
         rank: kept_indexes.len() - 1,
     })
@@ -238,8 +246,21 @@ mod tests {
         fresh.proven = false;
         let plan = plan_retention(&[proven(1, 100), fresh.clone()], count(1));
         assert_eq!(evicted(&plan), Vec::<u32>::new());
-        let plan = plan_retention(&[proven(1, 100), fresh, proven(3, 300)], count(2));
-        assert_eq!(evicted(&plan), vec![2]);
+        let plan = plan_retention(&[proven(1, 100), fresh, proven(3, 300)], count(1));
+        assert_eq!(evicted(&plan), vec![1, 2]);
+    }
+
+    #[test]
+    fn a_sidecar_that_has_not_seen_a_proof_yet_keeps_more_not_another_one() {
+        let (oldest, newest) = (proven(1, 100), proven(3, 300));
+        let mut unproven = proven(2, 200);
+        unproven.proven = false;
+        let early = evicted(&plan_retention(
+            &[oldest.clone(), unproven, newest.clone()],
+            count(2),
+        ));
+        let late = evicted(&plan_retention(&[oldest, proven(2, 200), newest], count(2)));
+        assert_eq!((early, late), (vec![], vec![1]));
     }
 
     #[test]
@@ -280,6 +301,24 @@ mod tests {
             let greatest = all.iter().filter(|c| counts(c)).map(|c| c.last_included).max();
             let greatest_kept = plan.kept().filter(|c| counts(c)).map(|c| c.last_included).max();
             prop_assert_eq!(greatest, greatest_kept);
+        }
+
+        #[test]
+        fn whoever_sees_fewer_proofs_evicts_nothing_that_another_keeps_as_proven(
+            all in proptest::collection::vec(any_candidate(), 0..40), hidden in any::<u64>(), n in 1_usize..5,
+        ) {
+            let mut fewer = all.clone();
+            for (nth, candidate) in fewer.iter_mut().enumerate() {
+                candidate.proven &= hidden >> nth & 1 == 0;
+            }
+            let kept: BTreeSet<_> = plan_retention(&all, count(n))
+                .kept().filter(|c| counts(c)).map(|c| c.last_included.index).collect();
+            for (gone, _) in plan_retention(&fewer, count(n)).evictions() {
+                let duplicate = fewer.iter().any(|c| {
+                    c.last_included.index == gone.last_included.index && counts(c) && c.key > gone.key
+                });
+                prop_assert!(duplicate || !kept.contains(&gone.last_included.index));
+            }
         }
 
         #[test]

@@ -7,6 +7,7 @@ use crate::{
     catalog::Snapshot,
     control::{ControlError, Triggered},
     error::{Kind, chain},
+    mutation::{self, Mutation},
     pipeline::{PipelineError, Stage, VisitReport},
     raft::TopicPartition,
 };
@@ -48,6 +49,10 @@ impl Scheduler {
         } else if now >= memory.next_sweep && report.error.is_none() {
             memory.next_sweep = next_sweep;
         }
+        let refused = report.refused_base;
+        if refused.is_some() && !mutation::active(Mutation::TermMismatchForgotten) {
+            memory.refused_base = refused;
+        }
         postpone_look(memory, now, self.options.check_interval);
         if manual {
             memory.manual = false;
@@ -60,7 +65,6 @@ impl Scheduler {
             }
             Some(error) => {
                 memory.failures = memory.failures.saturating_add(1);
-                memory.term_refused |= error.is_term_mismatch();
                 let wait = PARTITION_BACKOFF.after(memory.failures, self.pipeline.clock.jitter());
                 memory.not_before = Some(now + wait);
                 log_failure(error, memory.failures, wait);

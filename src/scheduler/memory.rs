@@ -10,6 +10,7 @@ use crate::{
     catalog::{Folder, Snapshot},
     clock::unix_ms,
     control::{ControlError, Triggered},
+    format::SnapshotId,
     policy::Facts,
     raft::{Lineage, LogId},
 };
@@ -54,8 +55,8 @@ pub(super) struct Memory {
     /// A flagged file may be deleted from here on.
     pub(super) delete_due: Option<Instant>,
     pub(super) pause: Option<Pause>,
-    /// The broker has another term at the newest snapshot's index: it is not asked to truncate on it again.
-    pub(super) term_refused: bool,
+    /// The broker has another term at the end of this snapshot: it is not asked to truncate on it again.
+    pub(super) refused_base: Option<SnapshotId>,
     /// Nothing in the folder may be deleted.
     pub(super) deletion_blocked: bool,
     pub(super) running: bool,
@@ -94,7 +95,7 @@ impl Memory {
             next_sweep: now + first_sweep,
             delete_due: None,
             pause: None,
-            term_refused: false,
+            refused_base: None,
             deletion_blocked: false,
             running: false,
             manual: false,
@@ -159,7 +160,6 @@ impl Memory {
         }
         self.looked = true;
         self.due_since = None;
-        self.term_refused = false;
         self.idle_looks = 0;
         self.next_look = now;
     }

@@ -11,7 +11,12 @@ mod memory;
 mod need;
 mod tick;
 
-use std::{collections::HashMap, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::FutureExt as _;
 use tokio::{
@@ -79,10 +84,11 @@ pub struct Scheduler {
     commands: mpsc::Receiver<Command>,
     stop: CancellationToken,
     broker: Option<BrokerInfo>,
-    partitions: HashMap<TopicPartition, Memory>,
+    /// In order, like what waits: one seed of a simulation gives one run.
+    partitions: BTreeMap<TopicPartition, Memory>,
     /// Operators' pauses, kept also while the broker does not list the partition.
     pauses: HashMap<TopicPartition, Pause>,
-    waiting: HashMap<TopicPartition, Need>,
+    waiting: BTreeMap<TopicPartition, Need>,
     visits: JoinSet<Finished>,
     /// What runs: the partition, and whether it holds one of the few slots.
     running: HashMap<task::Id, (TopicPartition, bool)>,
@@ -109,9 +115,9 @@ impl Scheduler {
             commands,
             stop,
             broker: None,
-            partitions: HashMap::new(),
+            partitions: BTreeMap::new(),
             pauses: HashMap::new(),
-            waiting: HashMap::new(),
+            waiting: BTreeMap::new(),
             visits: JoinSet::new(),
             running: HashMap::new(),
             heavy_running: 0,
@@ -213,7 +219,7 @@ impl Scheduler {
             lineage: memory.lineage.clone(),
             may_snapshot: need.heavy,
             manual: need.heavy && memory.manual,
-            may_compact: !memory.term_refused,
+            refused_base: memory.refused_base,
             may_delete: need.may_delete,
             age_of: AgeOf {
                 known: facts.newest_proven,

@@ -100,7 +100,8 @@ fn need(
         base.map(Snapshot::last_included),
         options,
     );
-    if matches!(plan, CompactionPlan::Cut { .. }) && !memory.term_refused {
+    let refused = base.is_some_and(|base| Some(base.id) == memory.refused_base);
+    if matches!(plan, CompactionPlan::Cut { .. }) && !refused {
         return visit(false, deletes(memory, options));
     }
     let waits_for_leader = matches!(decision, Decision::Leave(_, NotMine::LeaderTakesIt { .. }));

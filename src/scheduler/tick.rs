@@ -1,6 +1,9 @@
 //! One tick: ask the broker, assess every partition, say what was found, plan the next tick.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -72,7 +75,7 @@ impl Scheduler {
     /// Takes over what the broker said; forgets partitions and topic lives that are gone.
     fn observe(&mut self, info: &BrokerInfo, replicas: Vec<Replica>, now: Instant) {
         let mut before = std::mem::take(&mut self.partitions);
-        let mut current = HashMap::with_capacity(replicas.len());
+        let mut current = BTreeMap::new();
         for replica in replicas {
             if !self.options.topics.matches(&replica.partition.topic) {
                 continue;

@@ -26,6 +26,7 @@ use super::{CHUNK_MAX_BYTES, DataPlane, Folder, RawChunk, buffers::Buffers};
 use crate::{
     error::Kind,
     format::{FormatError, Manifest, PartHasher},
+    mutation::{self, Mutation},
     store::StoreError,
 };
 
@@ -214,7 +215,7 @@ impl<'a> Sink<'a> {
         };
         let part = &self.manifest.parts[part];
         let found = hasher.finish();
-        if found == part.digest {
+        if found == part.digest || mutation::active(Mutation::ReadWithoutDigests) {
             return Ok(());
         }
         Err(ReadError::Part {

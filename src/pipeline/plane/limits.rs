@@ -142,6 +142,7 @@ impl Reservation {
 pub struct Workers {
     free: Arc<Semaphore>,
     count: usize,
+    inline: bool,
 }
 
 impl Workers {
@@ -150,6 +151,16 @@ impl Workers {
         Self {
             free: Arc::new(Semaphore::new(count.get())),
             count: count.get(),
+            inline: false,
+        }
+    }
+
+    /// Work that runs as tasks of the runtime, on no thread of its own: what a simulation needs, whose every step
+    /// must follow from its seed.
+    pub fn inline(count: NonZeroUsize) -> Self {
+        Self {
+            inline: true,
+            ..Self::new(count)
         }
     }
 
@@ -165,10 +176,14 @@ impl Workers {
     ) -> JoinHandle<T> {
         // The semaphore is never closed, so there is always a permit.
         let permit = Arc::clone(&self.free).acquire_owned().await.ok();
-        tokio::task::spawn_blocking(move || {
+        let work = move || {
             let _permit = permit;
             work()
-        })
+        };
+        if self.inline {
+            return tokio::spawn(async move { work() });
+        }
+        tokio::task::spawn_blocking(work)
     }
 }
 

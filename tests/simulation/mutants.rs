@@ -1,0 +1,87 @@
+//! Does the simulation notice a broken rule? Each mutation of the daemon must be caught.
+
+use std::time::Duration;
+
+use chronik_snapshotd::mutation::{self, Mutation};
+
+use crate::{profile::Profile, schedule::run, search};
+
+/// Schedules until a mutation counts as not noticed.
+const SCHEDULES: u64 = 30_000;
+
+const ALL: &[Mutation] = &[
+    Mutation::TruncateBeforeProof,
+    Mutation::TrustTheList,
+    Mutation::BaseAboveApplied,
+    Mutation::TermMismatchForgotten,
+    Mutation::ProofWithoutReadBack,
+    Mutation::ReadWithoutDigests,
+    Mutation::ExportDigestIgnored,
+    Mutation::FlagsBeforeManifest,
+    Mutation::ManifestsBeforeFlag,
+    Mutation::SweepWithoutFlag,
+    Mutation::FlagRemovedFirst,
+    Mutation::UnreadableIgnored,
+    Mutation::VanishedSkipped,
+    Mutation::StoreErrorIsEmpty,
+    Mutation::LineageIgnored,
+    Mutation::OrderByClock,
+    Mutation::RetentionCountsUnproven,
+    Mutation::RetentionKeepsOldest,
+    Mutation::RetireWithoutLooking,
+    Mutation::DataBeforeManifest,
+];
+
+/// The first seed that notices, and what it says.
+fn hunt(mutation: Mutation) -> Option<(u64, String)> {
+    // Every thread of the search chooses for itself, before each run.
+    search(SCHEDULES, |_| mutation::choose(Some(mutation))).0
+}
+
+/// Chooses the mutation that `SIMULATION_MUTATION` names, if it names one.
+pub(crate) fn choose_from_env() {
+    let name = std::env::var("SIMULATION_MUTATION").unwrap_or_default();
+    let named = ALL.iter().find(|mutation| format!("{mutation:?}") == name);
+    mutation::choose(named.copied());
+}
+
+#[test]
+fn every_mutation_is_caught() {
+    let only = std::env::var("SIMULATION_MUTATION").ok();
+    let mut missed = Vec::new();
+    for mutation in ALL.iter().copied() {
+        let name = format!("{mutation:?}");
+        if only.as_ref().is_some_and(|only| *only != name) {
+            continue;
+        }
+        if let Some((seed, violation)) = hunt(mutation) {
+            println!("{name:<24} {:>6} schedules: {violation}", seed + 1);
+            let without = run(seed, |_| mutation::choose(None), false).violation;
+            assert_eq!(without, None, "seed {seed} fails without {name}");
+        } else {
+            println!("{name:<24} not caught");
+            missed.push(name);
+        }
+    }
+    assert!(
+        missed.is_empty(),
+        "not caught in {SCHEDULES} schedules: {missed:?}"
+    );
+}
+
+/// What the design asks of a store: without list-after-write nothing is safe.
+#[test]
+fn a_store_whose_lists_lag_breaks_promises() {
+    let lagging = |profile: &mut Profile| profile.lists_lag = Duration::from_secs(20);
+    let unsafe_run = |seed| {
+        let violation = run(seed, lagging, false).violation?;
+        // Nothing but a recovery that takes too long is no loss.
+        (!violation.contains("no recovery")).then_some(violation)
+    };
+    let broken = (0..SCHEDULES).find_map(unsafe_run);
+    println!("lists that lag: {broken:?}");
+    assert!(
+        broken.is_some(),
+        "a store without list-after-write goes unnoticed"
+    );
+}
