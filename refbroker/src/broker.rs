@@ -38,7 +38,7 @@ use crate::{
     seed::{LOST_QUEUE, Seeder},
     service::{
         server::{self, ServerError},
-        snapshot::{SnapshotServer, Who},
+        snapshot::{NoteCompaction, SnapshotServer, Who},
     },
 };
 
@@ -384,6 +384,7 @@ impl Assembly {
             incarnation: identity.incarnation,
             broker_id: identity.broker_id,
             boot_id: self.boot_id.clone(),
+            is_founder: identity.is_founder(),
         };
         let service = SnapshotServer::new(
             who,
@@ -398,26 +399,19 @@ impl Assembly {
         Ok(())
     }
 
-    /// Tells the cluster, once, that logs are being compacted.
-    fn note_compaction(&self, node: &Arc<BrokerNode>) -> Arc<dyn Fn() + Send + Sync> {
-        let (wake, mut woken) = mpsc::channel::<()>(1);
+    /// Makes the cluster remember, once, that logs are compacted.
+    fn note_compaction(&self, node: &Arc<BrokerNode>) -> NoteCompaction {
         let (node, shared) = (Arc::downgrade(node), self.shared.clone());
-        self.spawn(async move {
-            while woken.recv().await.is_some() {
-                let Some(node) = node.upgrade() else { return };
-                if shared.meta().any_log_compacted {
-                    continue;
-                }
-                let noted = node
-                    .propose_meta(&Command::NoteCompaction, META_TIMEOUT)
-                    .await;
-                if let Err(error) = noted {
-                    warn!(%error, "the first compaction is not noted yet");
-                }
-            }
-        });
         Arc::new(move || {
-            let _ = wake.try_send(());
+            let (node, shared) = (node.clone(), shared.clone());
+            Box::pin(async move {
+                if shared.meta().any_log_compacted {
+                    return Ok(());
+                }
+                let node = node.upgrade().ok_or("the broker is stopping")?;
+                let noted = node.propose_meta(&Command::NoteCompaction, META_TIMEOUT);
+                noted.await.map(drop).map_err(|error| error.to_string())
+            })
         })
     }
 

@@ -131,9 +131,17 @@ pub struct Driver {
     batch: LogBatch,
     batch_must_sync: bool,
     /// Checkpoints that are in the batch.
-    committing: Vec<(u64, LogPos, CheckpointDone)>,
+    committing: Vec<Committing>,
     stopping_since: Option<u64>,
     halted: bool,
+}
+
+/// A checkpoint whose record is in the batch.
+struct Committing {
+    group_id: u64,
+    epoch: u64,
+    applied: LogPos,
+    file: CheckpointDone,
 }
 
 struct Flight {
@@ -449,13 +457,18 @@ impl Driver {
         if group.epoch != epoch {
             return Ok(());
         }
-        group.checkpoint_running = false;
         match result {
-            Ok(done) => {
-                let record = group.applied_record(applied, conf_state, &done);
+            Ok(file) => {
+                let record = group.applied_record(applied, conf_state, &file);
                 put_applied(&mut self.batch, group_id, &record)?;
                 self.batch_must_sync = true;
-                self.committing.push((group_id, applied, done));
+                // It runs until its record is written: another one would remove the file that this record names.
+                self.committing.push(Committing {
+                    group_id,
+                    epoch,
+                    applied,
+                    file,
+                });
                 Ok(())
             }
             // A disk that loses writes must not be trusted with more.
@@ -608,13 +621,17 @@ impl Driver {
             .log
             .write(&mut self.batch, self.batch_must_sync)?;
         self.batch_must_sync = false;
-        for (group_id, applied, file) in self.committing.drain(..) {
-            if let Some(group) = self.groups.get_mut(&group_id)
-                && applied > group.persisted.applied
-            {
-                group.persisted.applied = applied;
-                group.persisted.file = file;
-                self.touched.insert(group_id);
+        for done in self.committing.drain(..) {
+            let Some(group) = self.groups.get_mut(&done.group_id) else {
+                continue;
+            };
+            if group.epoch == done.epoch {
+                group.checkpoint_running = false;
+            }
+            if done.applied > group.persisted.applied {
+                group.persisted.applied = done.applied;
+                group.persisted.file = done.file;
+                self.touched.insert(done.group_id);
             }
         }
         Ok(())
@@ -629,6 +646,7 @@ impl Driver {
             restored,
         } = flight;
         let mut meta_changed = false;
+        let was_restored = restored.is_some();
         if let Some(restored) = restored {
             self.finish_restore(group_id, restored)?;
             meta_changed = group_id == meta::GROUP_ID;
@@ -653,12 +671,14 @@ impl Driver {
         let Some(group) = self.groups.get_mut(&group_id) else {
             return Ok(false);
         };
-        if !committed.is_empty() {
+        let applied_entries = !committed.is_empty();
+        if applied_entries {
             let effects = apply::apply(group, committed)?;
             meta_changed |= effects.meta_changed;
-            if !group.out_of_order {
-                group.node.advance_apply_to(group.applied.index);
-            }
+        }
+        // A snapshot is applied as a whole, also when no entry follows it: a campaign reads the log from here on.
+        if (was_restored || applied_entries) && !group.out_of_order {
+            group.node.advance_apply_to(group.applied.index);
         }
         Ok(meta_changed)
     }
@@ -861,8 +881,19 @@ fn kick(group: &mut Group) {
     }
 }
 
-/// The replicas that a group shall have; empty = `__meta` here does not know the group (yet).
-fn wanted_replicas(group: &Group, meta: &MetaState) -> Vec<meta::Replica> {
+/// The replicas that a group shall have; empty = `__meta` here does not know the group (yet), or is older than the
+/// group's own configuration: ids only grow, so one that was not given out yet as far as these metadata know is newer.
+/// To act on them would bring a dead peer back, or remove the one that took its place.
+pub(super) fn wanted_replicas(group: &Group, meta: &MetaState) -> Vec<meta::Replica> {
+    let conf = &group.conf_state;
+    let known = [&conf.voters, &conf.learners, &conf.voters_outgoing];
+    if known
+        .into_iter()
+        .flatten()
+        .any(|peer| *peer >= meta.next_peer_id)
+    {
+        return Vec::new();
+    }
     let found = meta.group(&group.replica.topic, group.replica.partition);
     found
         .filter(|(_, found)| found.group_id == group.replica.group_id)

@@ -466,3 +466,121 @@ fn a_joint_configuration_survives_checkpoint_export_and_crash() {
     let bench = Bench::open(dir.path());
     assert_eq!(bench.driver.groups[&GROUP].conf_state, joint);
 }
+
+/// A checkpoint task, as the disk thread does it.
+fn work(task: DiskTask) -> Input {
+    let DiskTask::Checkpoint(task) = task else {
+        panic!("not a checkpoint");
+    };
+    Input::CheckpointDone {
+        group_id: task.group_id,
+        epoch: task.epoch,
+        applied: task.job.applied,
+        conf_state: Box::new(task.conf_state),
+        result: checkpoint::write(&task.job),
+    }
+}
+
+#[test]
+fn no_checkpoint_begins_before_the_record_of_the_one_before_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(dir.path());
+    bench.start(7, &[7], None);
+    bench.append(payload(0)).unwrap();
+    bench.driver.handle(Input::Checkpoint(GROUP)).unwrap();
+    let first = bench.disk.try_recv().unwrap();
+    bench.append(payload(1)).unwrap();
+    // Its end and the wish for the next one arrive together.
+    bench.driver.handle(work(first)).unwrap();
+    bench.driver.handle(Input::Checkpoint(GROUP)).unwrap();
+    let second = bench.disk.try_recv();
+    bench.driver.round().unwrap();
+    if let Ok(second) = second {
+        // It removes the state file that the record just written names. Then the broker dies.
+        work(second);
+    }
+    drop(bench);
+    let mut bench = Bench::open(dir.path());
+    assert_eq!(bench.records(), vec![0, 1]);
+    bench.persist();
+    assert_eq!(bench.persisted(), bench.applied());
+}
+
+#[tokio::test]
+async fn a_voter_that_took_a_snapshot_and_nothing_else_may_campaign() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut leader = Bench::open(from.path());
+    leader.start(7, &[7], None);
+    for number in 0..5 {
+        leader.append(payload(number)).unwrap();
+    }
+    let change = ConfChangeSingle {
+        change_type: ConfChangeType::AddNode,
+        node_id: 8,
+        ..ConfChangeSingle::default()
+    };
+    let mut changes = ConfChangeV2::default();
+    changes.set_changes(vec![change].into());
+    let group = leader.driver.groups.get_mut(&GROUP).unwrap();
+    group.node.propose_conf_change(Vec::new(), changes).unwrap();
+    leader.settle();
+
+    let mut voter = Bench::open(to.path());
+    voter.start(8, &[7, 8], None);
+    let group_dir = to.path().join("groups").join(format!("{GROUP:016}"));
+    let staged = leader.stage(&group_dir, None).await.unwrap();
+    let last = staged.last_included();
+    let mut message = Message::default();
+    message.set_msg_type(raft::eraftpb::MessageType::MsgSnapshot);
+    (message.from, message.to, message.term) = (7, 8, last.term);
+    let metadata = message.mut_snapshot().mut_metadata();
+    (metadata.index, metadata.term) = (last.index, last.term);
+    let conf_state = (*leader.driver.groups[&GROUP].conf_state).clone();
+    metadata.set_conf_state(conf_state);
+    let (reply, mut answer) = oneshot::channel();
+    let incoming = Input::IncomingSnapshot {
+        from_broker: 7,
+        group_id: GROUP,
+        message: Box::new(message),
+        staged: Box::new(staged),
+        reply,
+    };
+    voter.driver.handle(incoming).unwrap();
+    voter.driver.round().unwrap();
+    assert!(answer.try_recv().unwrap());
+    let group = &voter.driver.groups[&GROUP];
+    assert_eq!(group.applied, last);
+    assert_eq!(group.node.raft.raft_log.applied, last.index);
+    // The leader is silent from now on: longer than any election timeout.
+    for _ in 0..200 {
+        voter.settle();
+    }
+}
+
+#[test]
+fn metadata_older_than_the_configuration_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(dir.path());
+    bench.start(7, &[7], None);
+    let wanted = crate::meta::Replica {
+        broker_id: 3,
+        peer_id: 3,
+        replaced: Vec::new(),
+    };
+    let mut meta = crate::meta::MetaState::default();
+    let topic = crate::meta::Topic {
+        topic_id: Uuid::from_u128(9),
+        partitions: vec![crate::meta::Group {
+            group_id: GROUP,
+            initial_voters: vec![7],
+            replicas: vec![wanted.clone()],
+        }],
+    };
+    meta.topics.insert("t".to_owned(), topic);
+    let group = &bench.driver.groups[&GROUP];
+    // Peer 7 is in the applied configuration, and these metadata have not given it out yet.
+    meta.next_peer_id = 7;
+    assert_eq!(super::run::wanted_replicas(group, &meta), Vec::new());
+    meta.next_peer_id = 8;
+    assert_eq!(super::run::wanted_replicas(group, &meta), vec![wanted]);
+}

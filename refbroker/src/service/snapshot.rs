@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{Stream, StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, future::BoxFuture, stream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -58,10 +58,12 @@ pub struct Who {
     pub broker_id: i32,
     /// This start.
     pub boot_id: String,
+    /// True = one of those that founded the cluster, on the disk it had then.
+    pub is_founder: bool,
 }
 
-/// Told once after the first compaction on this broker.
-pub type OnCompacted = Arc<dyn Fn() + Send + Sync>;
+/// Makes the cluster remember that logs are compacted; an error says why it does not yet.
+pub type NoteCompaction = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// The service.
 pub struct SnapshotServer {
@@ -75,8 +77,8 @@ pub struct SnapshotServer {
     pub tracker: TaskTracker,
     /// Ends the exports.
     pub stop: CancellationToken,
-    /// Told after a compaction.
-    pub on_compacted: OnCompacted,
+    /// Asked before a compaction.
+    pub note_compaction: NoteCompaction,
     exports: Arc<Semaphore>,
 }
 
@@ -90,7 +92,7 @@ impl SnapshotServer {
         driver: Arc<OnceLock<DriverHandle>>,
         tracker: TaskTracker,
         stop: CancellationToken,
-        on_compacted: OnCompacted,
+        note_compaction: NoteCompaction,
     ) -> Self {
         Self {
             who,
@@ -98,7 +100,7 @@ impl SnapshotServer {
             driver,
             tracker,
             stop,
-            on_compacted,
+            note_compaction,
             exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
         }
     }
@@ -200,6 +202,9 @@ impl SnapshotBrokerService for SnapshotServer {
         let compacted_here = groups
             .iter()
             .any(|group| group.status().first_log_index > 1);
+        let meta = self.shared.meta();
+        // Whoever does not know must not say no: an empty store would be claimed on that word.
+        let unknown = !meta.is_formed() && !self.who.is_founder;
         Ok(Response::new(DescribeBrokerResponse {
             cluster_id: self.who.cluster_id.clone(),
             incarnation: self.who.incarnation,
@@ -210,7 +215,7 @@ impl SnapshotBrokerService for SnapshotServer {
             protocol_max: PROTOCOL,
             capabilities: vec!["have-parts".to_owned()],
             accepted_state_codecs: vec![SEGMENTS_CODEC.to_owned(), META_CODEC.to_owned()],
-            any_log_compacted: compacted_here || self.shared.meta().any_log_compacted,
+            any_log_compacted: compacted_here || unknown || meta.any_log_compacted,
         }))
     }
 
@@ -318,6 +323,13 @@ impl SnapshotBrokerService for SnapshotServer {
             snapshot,
             through_index: request.through_index,
         };
+        // First, because an empty store may be claimed only while no log was ever compacted: nobody may find out later
+        // that one was.
+        let noted = (self.note_compaction)().await;
+        noted.map_err(|cause| {
+            let message = format!("the cluster cannot note that logs are compacted yet: {cause}");
+            Status::unavailable(message)
+        })?;
         let deadline = tokio::time::Instant::now() + PERSIST_WAIT;
         let outcome = loop {
             let outcome = self.compact(compact).await?;
@@ -336,9 +348,6 @@ impl SnapshotBrokerService for SnapshotServer {
                     snapshot_index = snapshot.index, %snapshot_id, manifest_digest = %digest,
                     first_log_index = done.first_log_index, freed_bytes = done.freed_bytes, "log compacted"
                 );
-                if done.freed_bytes > 0 {
-                    (self.on_compacted)();
-                }
                 Ok(Response::new(CompactLogResponse {
                     first_log_index: done.first_log_index,
                     freed_bytes: done.freed_bytes,
@@ -373,5 +382,41 @@ fn early_end(error: &PinError) -> Status {
     match error {
         PinError::Expired | PinError::Io(_) => refuse(ErrorReason::PinExpired, error.to_string()),
         PinError::Closed | PinError::Reader(_) => Status::internal(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn claims_possible(is_founder: bool) -> bool {
+        let who = Who {
+            cluster_id: "c".to_owned(),
+            incarnation: 1,
+            broker_id: 1,
+            boot_id: "b".to_owned(),
+            is_founder,
+        };
+        let server = SnapshotServer::new(
+            who,
+            Arc::default(),
+            Arc::default(),
+            TaskTracker::new(),
+            CancellationToken::new(),
+            Arc::new(|| Box::pin(async { Ok(()) })),
+        );
+        let request = DescribeBrokerRequest {
+            protocol_min: PROTOCOL,
+            protocol_max: PROTOCOL,
+        };
+        let answer = server.describe_broker(Request::new(request)).await;
+        !answer.unwrap().into_inner().any_log_compacted
+    }
+
+    /// Its sidecar would claim an empty store, which may well be the wrong one.
+    #[tokio::test]
+    async fn a_broker_that_knows_no_metadata_yet_does_not_say_that_no_log_was_compacted() {
+        assert!(!claims_possible(false).await);
+        assert!(claims_possible(true).await, "or no store is ever claimed");
     }
 }
