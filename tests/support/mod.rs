@@ -12,6 +12,7 @@
     reason = "helpers of tests stop at the first surprise"
 )]
 
+pub mod bench;
 pub mod daemon;
 pub mod faults;
 pub mod http;
