@@ -14,6 +14,7 @@ use crate::{
     error::{Kind, chain},
     format::{FORMAT_VERSION, Manifest, ManifestDigest, Proof, Quarantine},
     policy::VerifyLevel,
+    telemetry::Operation,
 };
 
 impl Pipeline {
@@ -22,6 +23,16 @@ impl Pipeline {
     /// A file flagged for deletion or gone: not proven (`CatalogError::Undermined`).
     /// Bytes that do not verify, twice: the snapshot is quarantined and the error is of kind `Corrupt`.
     pub(super) async fn prove(
+        &self,
+        info: &BrokerInfo,
+        manifest: &Arc<Manifest>,
+        digest: ManifestDigest,
+    ) -> Result<(), PipelineError> {
+        let work = self.verify_and_prove(info, manifest, digest);
+        self.measured(Operation::Verify, work).await
+    }
+
+    async fn verify_and_prove(
         &self,
         info: &BrokerInfo,
         manifest: &Arc<Manifest>,

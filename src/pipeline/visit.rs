@@ -187,7 +187,7 @@ impl Pipeline {
                 .await
             {
                 Ok(()) => return Ok(Some(orphan.id)),
-                Err(error) if matches!(error.kind(), Kind::Cancelled | Kind::Unavailable) => {
+                Err(error) if matches!(error.kind(), Kind::Conflict) => {
                     return Err(error);
                 }
                 // A snapshot that cannot be proven is no reason not to take another one.
@@ -211,7 +211,7 @@ impl Pipeline {
     }
 
     /// Counts and times one operation.
-    async fn measured<T>(
+    pub(super) async fn measured<T>(
         &self,
         operation: Operation,
         work: impl Future<Output = Result<T, PipelineError>>,

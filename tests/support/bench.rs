@@ -73,6 +73,7 @@ impl Bench {
                 policy: policy(),
                 verify: VerifyLevel::Full,
                 compression: Compression::new(Codec::None, None).unwrap(),
+                progress_timeout: Duration::from_mins(1),
             },
             plane: DataPlane::new(
                 MemoryBudget::new(256 << 20),

@@ -7,6 +7,7 @@
     clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::format_push_string,
+    clippy::struct_excessive_bools,
     clippy::must_use_candidate,
     missing_docs,
     reason = "helpers of tests stop at the first surprise"
