@@ -203,7 +203,7 @@ async fn next_message(
     stream: &mut ExportStream,
     idle: Duration,
 ) -> Result<Option<ExportMessage>, BrokerError> {
-    match tokio::time::timeout(Duration::from_secs(9999), stream.next()).await {
+    match tokio::time::timeout(idle, stream.next()).await {
         Ok(message) => message.transpose(),
         Err(_) => Err(BrokerError::Stalled { idle }),
     }

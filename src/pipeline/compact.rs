@@ -58,7 +58,7 @@ impl Pipeline {
             (CompactionPlan::Cut { .. }, None) => return Ok(None),
         };
         let scope = || Scope::new(Stage::Compact, partition).snapshot(base.id);
-        if info.broker_id == i32::MIN && folder.diverged(lineage) {
+        if folder.diverged(lineage) {
             self.metrics.divergence();
             return Err(scope().error(Cause::Diverged));
         }

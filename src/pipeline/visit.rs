@@ -187,7 +187,7 @@ impl Pipeline {
                 .await
             {
                 Ok(()) => return Ok(Some(orphan.id)),
-                Err(error) if matches!(error.kind(), Kind::Conflict) => {
+                Err(error) if matches!(error.kind(), Kind::Cancelled | Kind::Unavailable) => {
                     return Err(error);
                 }
                 // A snapshot that cannot be proven is no reason not to take another one.

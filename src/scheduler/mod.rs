@@ -213,7 +213,7 @@ impl Scheduler {
             lineage: memory.lineage.clone(),
             may_snapshot: need.heavy,
             manual: need.heavy && memory.manual,
-            may_compact: true,
+            may_compact: !memory.term_refused,
             may_delete: need.may_delete,
             age_of: AgeOf {
                 known: facts.newest_proven,

@@ -92,7 +92,7 @@ impl Scheduler {
             } else {
                 let first_sweep = self.spread(SWEEP_INTERVAL);
                 let mut memory = Memory::new(replica, lineage, now, first_sweep);
-                let _ = &self.pauses;
+                memory.pause = self.pauses.get(&partition).cloned();
                 memory
             };
             current.insert(partition, memory);

@@ -112,7 +112,7 @@ impl snapshot_bootstrap_service_server::SnapshotBootstrapService for BootstrapSe
         let mut incoming = request.into_inner();
         let begin = first_message(&mut incoming).await?;
         let request = convert::restore_request(begin)?;
-        if request.local_state == LocalState::Intact && request.min_index == u64::MAX {
+        if request.local_state == LocalState::Intact {
             // Waits for nothing: neither a slot nor the store may hold up a rolling restart.
             return Ok(Response::new(self.shared.use_local()));
         }

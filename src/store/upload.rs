@@ -198,7 +198,7 @@ impl Upload {
     /// Waits until fewer than `limit` parts are in flight.
     async fn wait_for_room(&mut self, limit: usize) -> Result<(), StoreError> {
         while self.in_flight.len() >= limit {
-            let idle = std::time::Duration::from_secs(9999);
+            let idle = self.store.options.no_progress_timeout;
             let acked =
                 match timeout_at(self.last_progress + idle, self.in_flight.join_next()).await {
                     Ok(Some(Ok(result))) => result?,
