@@ -272,7 +272,11 @@ fn build_pipeline(
     stop: &CancellationToken,
 ) -> Result<Pipeline, AppError> {
     let observer = Arc::new(StoreMetrics(metrics.clone()));
-    let store = Store::open(&config.store, StoreOptions::default(), observer)?;
+    let store_options = StoreOptions {
+        no_progress_timeout: config.progress_timeout,
+        ..StoreOptions::default()
+    };
+    let store = Store::open(&config.store, store_options, observer)?;
     // No export may be opened and then wait for memory until the broker gives its pin up.
     let snapshots = config.max_concurrent.get() as u64;
     let budget = MemoryBudget::new(DATA_BUDGET_BYTES.saturating_mul(snapshots));
@@ -289,6 +293,7 @@ fn build_pipeline(
             policy: config.policy.clone(),
             verify: config.verify,
             compression: config.compression,
+            progress_timeout: config.progress_timeout,
         },
         plane: DataPlane::new(budget, workers, upload_rate),
         stop: stop.clone(),

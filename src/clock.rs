@@ -15,7 +15,8 @@ pub trait Clock: Send + Sync + 'static {
     /// Monotonic time. Under a paused tokio runtime this is tokio's clock.
     fn now(&self) -> Instant;
 
-    /// Wall time as the duration since the Unix epoch. May jump; never used to decide.
+    /// Wall time as the duration since the Unix epoch. May jump; never used to decide anything that a wrong clock
+    /// could turn into a loss.
     fn wall(&self) -> Duration;
 
     /// A new unique id. Only its uniqueness is relied on.

@@ -91,6 +91,21 @@ async fn a_broker_that_only_says_it_truncated_is_found_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_a_directory_cannot_name_is_refused_before_anything_is_exported() {
+    let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
+    // 100 characters, 600 bytes once every byte is written as %XX.
+    let topic = "ü".repeat(100);
+    broker.script().topic = topic.clone();
+    broker.grow(100);
+    let daemon = Daemon::start(&setup(&broker, &dir));
+    daemon.wait("the refusal", |daemon| {
+        let error = daemon.partition()["last_error"].to_string();
+        error.contains(&topic) && error.contains("a local directory cannot hold")
+    });
+    assert_eq!(broker.script().exports, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_term_mismatch_is_an_alarm_and_nothing_is_truncated() {
     let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
     broker.script().refuse_compaction = Some(v1::ErrorReason::TermMismatch);

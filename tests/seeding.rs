@@ -9,11 +9,11 @@ mod support;
 
 use std::{fs, path::Path};
 
-use chronik_snapshotd::proto::v1;
+use chronik_snapshotd::proto::v1::{self, bootstrap_response::Message};
 use support::{
     daemon::{Daemon, Setup, free_address, stored},
     scripted_broker::{ScriptedBroker, sample_state},
-    seeding::{lost, seed},
+    seeding::{Conversation, lost, seed},
 };
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -323,4 +323,38 @@ async fn init_adopts_an_empty_store_only_when_told_to() {
     let (code, _, stderr) = init(&["--adopt"]);
     assert_eq!(code, Some(1), "a store of another cluster is never adopted");
     assert!(stderr.contains("test-cluster"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intact_replica_waits_neither_for_a_slot_nor_behind_a_conversation() {
+    let (_broker, _dir, daemon) =
+        two_snapshots(&[("CHRONIK_SNAPSHOT_MAX_CONCURRENT_RESTORES", "1")]).await;
+    let of_partition = |partition, state: v1::LocalState| {
+        let mut begin = lost(0);
+        begin.partition.as_mut().unwrap().partition = partition;
+        begin.local_state = state.into();
+        begin
+    };
+    // One broker has everything and is silent: it keeps the only slot.
+    let slow = of_partition(0, v1::LocalState::Lost);
+    let mut slow = Conversation::open(daemon.listen, slow).await.unwrap();
+    while !matches!(slow.next().await.unwrap(), Some(Message::Trailer(_))) {}
+    // Further ones wait in line.
+    let waiting = of_partition(1, v1::LocalState::Lost);
+    let mut waiting = Conversation::open(daemon.listen, waiting).await.unwrap();
+    let queued = waiting.next().await.unwrap();
+    let Some(Message::Progress(progress)) = queued else {
+        panic!("{queued:?}");
+    };
+    assert_eq!(progress.phase(), v1::BootstrapPhase::Queued);
+    // The silent one's own partition last: a call that took its place would free the slot.
+    for partition in [2, 1, 0] {
+        let intact = of_partition(partition, v1::LocalState::Intact);
+        let mut intact = Conversation::open(daemon.listen, intact).await.unwrap();
+        let first = intact.next().await.unwrap();
+        let Some(Message::Outcome(outcome)) = first else {
+            panic!("partition {partition} waits: {first:?}");
+        };
+        assert_eq!(outcome.result(), v1::BootstrapResult::UseLocal);
+    }
 }

@@ -96,8 +96,8 @@ pub enum BrokerError {
         /// The deadline.
         deadline: Duration,
     },
-    /// An export moved no byte for too long.
-    #[error("the export moved no byte for {} s", idle.as_secs())]
+    /// An export brought no message for too long.
+    #[error("the export brought no message for {} s", idle.as_secs())]
     Stalled {
         /// How long.
         idle: Duration,

@@ -18,8 +18,6 @@ use crate::{error::Kind, raft::LogId};
 pub const MAX_CHUNK_BYTES: usize = 1024 * 1024;
 /// Most parts in a snapshot.
 pub const MAX_PARTS: usize = 4096;
-/// An export that moves no byte for this long is given up.
-const IDLE_LIMIT: Duration = Duration::from_mins(1);
 
 /// The rule that an export broke.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -150,16 +148,18 @@ pub struct CheckedExport<S> {
     pub end: ExportEnd,
 }
 
-/// Checks `stream` against `request`. `applied_index` is what the broker said before the export was asked for.
+/// Checks `stream` against `request`. `applied_index` is what the broker said before the export was asked for. A
+/// stream that brings no message for `idle` is given up.
 pub async fn check_export(
     mut stream: ExportStream,
     request: &ExportRequest,
     applied_index: u64,
+    idle: Duration,
 ) -> Result<
     CheckedExport<impl Stream<Item = Result<(u32, Bytes), BrokerError>> + Send + use<>>,
     BrokerError,
 > {
-    let header = match next_message(&mut stream).await? {
+    let header = match next_message(&mut stream, idle).await? {
         Some(ExportMessage::Header(header)) => header,
         Some(_) => return Err(StreamViolation::NoHeader.into()),
         None => return Err(StreamViolation::NoTrailer.into()),
@@ -168,16 +168,17 @@ pub async fn check_export(
     let (end_sender, end) = oneshot::channel();
     let cursor = Cursor::new(&header);
     let state = (stream, cursor, Some(end_sender));
-    let chunks =
-        futures::stream::try_unfold(state, |(mut stream, mut cursor, mut sender)| async move {
-            match next_message(&mut stream).await? {
+    let chunks = futures::stream::try_unfold(
+        state,
+        move |(mut stream, mut cursor, mut sender)| async move {
+            match next_message(&mut stream, idle).await? {
                 Some(ExportMessage::Chunk { part, data }) => {
                     cursor.accept(part, data.len())?;
                     Ok(Some(((part, data), (stream, cursor, sender))))
                 }
                 Some(ExportMessage::Trailer(trailer)) => {
                     cursor.finish(&trailer)?;
-                    if next_message(&mut stream).await?.is_some() {
+                    if next_message(&mut stream, idle).await?.is_some() {
                         return Err(StreamViolation::AfterTrailer.into());
                     }
                     if let Some(sender) = sender.take() {
@@ -189,7 +190,8 @@ pub async fn check_export(
                 Some(ExportMessage::Header(_)) => Err(StreamViolation::SecondHeader.into()),
                 None => Err(StreamViolation::NoTrailer.into()),
             }
-        });
+        },
+    );
     Ok(CheckedExport {
         header,
         chunks,
@@ -197,10 +199,13 @@ pub async fn check_export(
     })
 }
 
-async fn next_message(stream: &mut ExportStream) -> Result<Option<ExportMessage>, BrokerError> {
-    match tokio::time::timeout(IDLE_LIMIT, stream.next()).await {
+async fn next_message(
+    stream: &mut ExportStream,
+    idle: Duration,
+) -> Result<Option<ExportMessage>, BrokerError> {
+    match tokio::time::timeout(idle, stream.next()).await {
         Ok(message) => message.transpose(),
-        Err(_) => Err(BrokerError::Stalled { idle: IDLE_LIMIT }),
+        Err(_) => Err(BrokerError::Stalled { idle }),
     }
 }
 
@@ -352,6 +357,8 @@ mod tests {
         raft::{ConfState, Lineage, TopicPartition},
     };
 
+    const IDLE: Duration = Duration::from_mins(1);
+
     fn request() -> ExportRequest {
         ExportRequest {
             partition: TopicPartition::new("orders", 0).unwrap(),
@@ -406,7 +413,7 @@ mod tests {
 
     async fn run(messages: Vec<ExportMessage>) -> Result<u64, String> {
         let stream = futures::stream::iter(messages.into_iter().map(Ok)).boxed();
-        let checked = check_export(stream, &request(), 100)
+        let checked = check_export(stream, &request(), 100, IDLE)
             .await
             .map_err(|e| e.to_string())?;
         let mut total = 0;
@@ -475,10 +482,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_that_stops_is_given_up_after_a_minute() {
+    async fn a_stream_that_stops_is_given_up() {
         let head = futures::stream::iter([Ok(ExportMessage::Header(header(&[4])))]);
         let stream = head.chain(futures::stream::pending()).boxed();
-        let checked = check_export(stream, &request(), 0).await.unwrap();
+        let checked = check_export(stream, &request(), 0, IDLE).await.unwrap();
         let error = Box::pin(checked.chunks).next().await.unwrap().unwrap_err();
         assert!(matches!(error, BrokerError::Stalled { .. }), "{error}");
         assert_eq!(error.kind(), Kind::Unavailable);

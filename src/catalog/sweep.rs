@@ -19,7 +19,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -37,6 +37,10 @@ use crate::{
 
 /// A file that does not go away at once is not asked again sooner.
 const NEXT_DUE_FLOOR: Duration = Duration::from_secs(1);
+
+/// Older than any upload: what nobody has written to for this long, its process has left behind. By wall time, the only
+/// one that a file has; a clock that is wrong costs an upload that runs, never a snapshot.
+const UNFINISHED_AGE: Duration = Duration::from_hours(24);
 
 /// A file under a flag of ours.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +60,8 @@ pub struct SweepReport {
     pub flagged: usize,
     /// Of these, deleted now.
     pub deleted: usize,
+    /// Files of unfinished uploads removed now; in a local directory only.
+    pub unfinished: usize,
     /// When the next flagged file may be deleted, if one waits.
     pub next_due: Option<Duration>,
 }
@@ -89,6 +95,7 @@ impl Sweeper {
         let orphans = folder.unreferenced_files();
         let mut report = SweepReport {
             orphans: orphans.len(),
+            unfinished: self.remove_unfinished(catalog, partition).await?,
             ..SweepReport::default()
         };
         self.unflag_referenced(catalog, partition, &orphans).await?;
@@ -118,6 +125,19 @@ impl Sweeper {
         }
         report.next_due = self.next_due(partition);
         Ok(report)
+    }
+
+    async fn remove_unfinished(
+        &self,
+        catalog: &Catalog,
+        partition: &TopicPartition,
+    ) -> Result<usize, CatalogError> {
+        let folder = catalog.keys().folder(partition);
+        let now = UNIX_EPOCH + self.clock.wall();
+        let removed = catalog
+            .store()
+            .remove_abandoned(&folder, UNFINISHED_AGE, now);
+        Ok(removed.await?)
     }
 
     fn waited(&self, pending: Pending) -> Duration {

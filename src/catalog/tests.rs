@@ -21,8 +21,12 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(3600);
 
 fn catalog() -> Catalog {
+    catalog_over(Backend::Memory)
+}
+
+fn catalog_over(backend: Backend) -> Catalog {
     let config = ObjectStoreConfig {
-        backend: Backend::Memory,
+        backend,
         prefix: "snapshots/".to_owned(),
     };
     let store = Store::open(&config, StoreOptions::default(), Arc::new(NoObserver)).unwrap();
@@ -392,6 +396,27 @@ async fn garbage_of_dead_processes_is_removed() {
         !exists(&catalog, FileName::Proof(manifest.snapshot_id)).await,
         "a proof without a manifest"
     );
+}
+
+#[tokio::test]
+async fn a_sweep_removes_what_a_killed_process_left_in_a_directory_a_day_ago() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().to_owned();
+    let catalog = catalog_over(Backend::Local { root });
+    commit(&catalog, &lineage("a"), 100).await;
+    let folder = dir.path().join("snapshots/orders/0");
+    let [old, fresh] = ["old.snap#1", "fresh.snap#1"].map(|name| folder.join(name));
+    for path in [&old, &fresh] {
+        std::fs::write(path, b"half").unwrap();
+    }
+    let written = std::fs::metadata(&old).unwrap().modified().unwrap();
+    let day_before = written - Duration::from_hours(24);
+    let file = std::fs::File::options().write(true).open(&old).unwrap();
+    file.set_modified(day_before).unwrap();
+    let report = sweeper().sweep(&catalog, &orders()).await.unwrap();
+    assert_eq!((report.unfinished, report.orphans), (1, 0));
+    assert!(!old.exists());
+    assert!(fresh.exists(), "it may be an upload that runs");
 }
 
 #[tokio::test]

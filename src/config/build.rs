@@ -185,6 +185,7 @@ pub(super) fn config(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Op
         _ => VerifyLevel::Full,
     };
     let max_upload = NonZeroU64::new(reader.number(&opt::MAX_UPLOAD_BYTES_PER_SEC));
+    let progress_timeout = reader.seconds(&opt::PROGRESS_TIMEOUT_SECS);
     let bootstrap_enabled = reader.switch(&opt::BOOTSTRAP_ENABLED).unwrap_or(true);
     let max_concurrent_restores = reader.count(&opt::MAX_CONCURRENT_RESTORES);
     let network = network(reader, warnings);
@@ -208,6 +209,7 @@ pub(super) fn config(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Op
         bootstrap_enabled,
         max_concurrent_restores,
         max_upload_bytes_per_sec: max_upload,
+        progress_timeout,
         shutdown_grace,
         log,
         store: store?,

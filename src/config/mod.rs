@@ -64,6 +64,8 @@ pub struct Config {
     pub max_concurrent_restores: NonZeroUsize,
     /// Limit on stored bytes sent; none = no limit.
     pub max_upload_bytes_per_sec: Option<NonZeroU64>,
+    /// An export or an upload that makes no progress for this long is given up; at least 1 s.
+    pub progress_timeout: Duration,
     /// Time that running work gets at shutdown.
     pub shutdown_grace: Duration,
     /// What is logged, and how.

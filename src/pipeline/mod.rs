@@ -23,7 +23,7 @@ mod retain;
 mod snapshot;
 mod visit;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +57,8 @@ pub struct PipelineOptions {
     pub verify: VerifyLevel,
     /// How new blocks are stored.
     pub compression: Compression,
+    /// An export that brings no message for this long is given up.
+    pub progress_timeout: Duration,
 }
 
 /// Everything a visit or a restore works with. Shared by all of them.

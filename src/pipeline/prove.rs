@@ -15,6 +15,7 @@ use crate::{
     format::{FORMAT_VERSION, Manifest, ManifestDigest, Proof, Quarantine},
     mutation::{self, Mutation},
     policy::VerifyLevel,
+    telemetry::Operation,
 };
 
 impl Pipeline {
@@ -23,6 +24,16 @@ impl Pipeline {
     /// A file flagged for deletion or gone: not proven (`CatalogError::Undermined`).
     /// Bytes that do not verify, twice: the snapshot is quarantined and the error is of kind `Corrupt`.
     pub(super) async fn prove(
+        &self,
+        info: &BrokerInfo,
+        manifest: &Arc<Manifest>,
+        digest: ManifestDigest,
+    ) -> Result<(), PipelineError> {
+        let work = self.verify_and_prove(info, manifest, digest);
+        self.measured(Operation::Verify, work).await
+    }
+
+    async fn verify_and_prove(
         &self,
         info: &BrokerInfo,
         manifest: &Arc<Manifest>,

@@ -11,7 +11,7 @@ use crate::{
     mutation::{self, Mutation},
     policy::plan_retention,
     raft::Lineage,
-    telemetry::DeleteReason,
+    telemetry::{DeleteReason, Operation},
 };
 
 /// What retention did.
@@ -38,11 +38,16 @@ impl Pipeline {
             .await
             .map_err(|cause| scope(Stage::Identity).error(cause))?;
         let retired = self.retire_old(info, lineage, folder).await?;
-        let sweep = self.sweeper.sweep(&self.catalog, partition).await;
-        let sweep = sweep.map_err(|error| scope(Stage::Sweep).error(error))?;
+        let sweep = async {
+            let swept = self.sweeper.sweep(&self.catalog, partition).await;
+            swept.map_err(|error| scope(Stage::Sweep).error(error))
+        };
+        let sweep = self.measured(Operation::Sweep, sweep).await?;
         self.metrics.add_orphans_found(sweep.flagged as u64);
         self.metrics
             .add_deleted(DeleteReason::Orphan, sweep.deleted as u64);
+        self.metrics
+            .add_deleted(DeleteReason::Unfinished, sweep.unfinished as u64);
         Ok(RetentionDone { retired, sweep })
     }
 

@@ -46,7 +46,13 @@ impl Pipeline {
             Err(error) if error.refusal() == Some(Refusal::NothingNewer) => return Ok(None),
             Err(error) => return Err(scope(Stage::Export).error(error)),
         };
-        let export = match check_export(stream, &request, replica.facts.applied_index).await {
+        let checked = check_export(
+            stream,
+            &request,
+            replica.facts.applied_index,
+            self.options.progress_timeout,
+        );
+        let export = match checked.await {
             Ok(export) => export,
             Err(error) if error.refusal() == Some(Refusal::NothingNewer) => return Ok(None),
             Err(error) => return Err(scope(Stage::Export).error(error)),

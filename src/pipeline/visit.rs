@@ -222,7 +222,7 @@ impl Pipeline {
     }
 
     /// Counts and times one operation.
-    async fn measured<T>(
+    pub(super) async fn measured<T>(
         &self,
         operation: Operation,
         work: impl Future<Output = Result<T, PipelineError>>,

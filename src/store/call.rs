@@ -7,6 +7,9 @@ use tokio::time::{Instant, timeout};
 use super::{Store, StoreError};
 use crate::telemetry::{StoreCode as Code, StoreMethod as Method};
 
+/// Longest name of a file or directory that common file systems take.
+const FILE_NAME_MAX_BYTES: usize = 255;
+
 /// True when the method asks nothing of any object: only the bucket can be missing.
 pub(super) const fn needs_bucket_only(method: Method) -> bool {
     matches!(
@@ -34,6 +37,7 @@ const fn code_of(error: &StoreError) -> Code {
         StoreError::TooMany { .. }
         | StoreError::TooLong { .. }
         | StoreError::IllegalKey { .. }
+        | StoreError::NameTooLong { .. }
         | StoreError::Unsupported { .. }
         | StoreError::Open { .. }
         | StoreError::EndpointHost { .. }
@@ -64,6 +68,7 @@ impl Store {
         deadline: Duration,
         work: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, StoreError> {
+        self.check_names(key)?;
         let start = Instant::now();
         let result = match timeout(deadline, work).await {
             Ok(Ok(value)) => Ok(value),
@@ -78,6 +83,19 @@ impl Store {
         let code = result.as_ref().map_or_else(code_of, |_| Code::Ok);
         self.observer.request(method, code, start.elapsed());
         result
+    }
+
+    /// What a file system cannot name is refused before it is tried: some calls would say that it is not there.
+    fn check_names(&self, key: &str) -> Result<(), StoreError> {
+        let longest = key.split('/').map(str::len).max().unwrap_or_default();
+        if self.root.is_none() || longest <= FILE_NAME_MAX_BYTES {
+            return Ok(());
+        }
+        Err(StoreError::NameTooLong {
+            key: key.to_owned(),
+            found_bytes: longest,
+            max_bytes: FILE_NAME_MAX_BYTES,
+        })
     }
 
     async fn sort(&self, method: Method, key: &str, source: object_store::Error) -> StoreError {

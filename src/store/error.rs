@@ -116,6 +116,20 @@ pub enum StoreError {
         /// The text, cut to 200 characters.
         text: String,
     },
+    /// A file system takes no name of this length.
+    #[error(
+        "a local directory cannot hold {key}: its part of {found_bytes} bytes is longer than the {max_bytes} that file \
+         systems take; bytes of a topic's name outside [A-Za-z0-9._-] count three times; use another kind of store or \
+         exclude the topic with TOPICS_EXCLUDE"
+    )]
+    NameTooLong {
+        /// The key or folder.
+        key: String,
+        /// Its longest part.
+        found_bytes: usize,
+        /// The limit.
+        max_bytes: usize,
+    },
     /// The store does not offer this.
     #[error("{method} {key} is not supported by this store")]
     Unsupported {
@@ -170,6 +184,7 @@ impl StoreError {
             Self::TooMany { .. }
             | Self::TooLong { .. }
             | Self::IllegalKey { .. }
+            | Self::NameTooLong { .. }
             | Self::Unsupported { .. }
             | Self::Open { .. }
             | Self::EndpointHost { .. }

@@ -47,20 +47,16 @@ macro_rules! label {
 label! {
     /// What the process does.
     Operation {
-        /// One look at all partitions.
-        Tick => "tick",
-        /// Export, compress, upload, commit.
+        /// Export, compress, upload, commit, prove; or the proof of what a dead process committed.
         Snapshot => "snapshot",
         /// Read a committed snapshot back and write its proof.
         Verify => "verify",
         /// Ask the broker to drop log entries.
         Compact => "compact",
-        /// Delete snapshots that are no longer kept.
+        /// Retire snapshots that are no longer kept, and sweep.
         Retention => "retention",
         /// Look for data that no manifest names.
         Sweep => "sweep",
-        /// Answer one Bootstrap call.
-        Bootstrap => "bootstrap",
     }
 }
 
@@ -73,8 +69,6 @@ label! {
         Failure => "failure",
         /// Given up on purpose, for example at shutdown.
         Cancelled => "cancelled",
-        /// There was nothing to do after all.
-        Skipped => "skipped",
     }
 }
 
@@ -89,6 +83,8 @@ label! {
         Superseded => "superseded",
         /// Data that no manifest names.
         Orphan => "orphan",
+        /// Files of unfinished uploads in a local directory.
+        Unfinished => "unfinished",
     }
 }
 

@@ -224,7 +224,7 @@ fn read_back(stem: &str) -> Option<u64> {
         let mut hasher = PartHasher::new();
         for block in &part.blocks {
             let file = manifest.references.get(usize::try_from(block.file).ok()?)?;
-            let stored = fs::read(folder.join(file.to_string())).ok()?;
+            let stored = fs::read(folder.join(file)).ok()?;
             let begin = usize::try_from(block.offset_bytes).ok()?;
             let end = begin + usize::try_from(block.stored_len_bytes).ok()?;
             let stored = Bytes::copy_from_slice(stored.get(begin..end)?);

@@ -26,7 +26,7 @@ enum Purpose {
 
 fn purpose(seen: &Seen) -> Purpose {
     let path = seen.target.split('?').next().unwrap_or_default();
-    let is_data = path.ends_with(".snap");
+    let is_data = path.rsplit('.').next() == Some("snap");
     match seen.method.as_str() {
         "GET" if seen.target.contains("list-type") => Purpose::List,
         "GET" if is_data => Purpose::ReadData,
@@ -141,4 +141,25 @@ async fn reads_that_are_short_wrong_or_say_that_nothing_is_there() {
         .collect();
     all.push((Purpose::Look, HttpFault::Status(404)));
     survives(&all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_store_stops_nothing_but_snapshots() {
+    let mut rig = Rig::start(|options| options.sidecar_env("PROGRESS_TIMEOUT_SECS", "2")).await;
+    rig.cluster.start_sidecar(1).unwrap();
+    rig.produce_enough().await;
+    rig.wait_cut().await;
+    rig.store.process.pause().unwrap();
+    rig.produce_enough().await;
+    rig.check_safety().await;
+    let node = rig.cluster.node(1).unwrap();
+    assert_eq!(
+        node.status().await.unwrap().partitions.len(),
+        2,
+        "the sidecar answers"
+    );
+    rig.store.process.resume().unwrap();
+    rig.wait_cut().await;
+    rig.check_safety().await;
+    rig.check_records().await;
 }

@@ -110,6 +110,7 @@ fn start(world: &Shared, number: usize) -> (Live, JoinHandle<()>) {
         metrics: Metrics::new().unwrap(),
         board,
         options: PipelineOptions {
+            progress_timeout: Duration::from_mins(1),
             policy: profile.policy,
             verify: profile.verify,
             compression: profile.compression,

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chronik_snapshotd::proto::v1::snapshot_admin_service_client::SnapshotAdminServiceClient;
 use serde_json::Value;
 
 /// Every wait of a test ends here.
@@ -129,6 +130,21 @@ impl Daemon {
                 self.log()
             );
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// A client of the Admin service.
+    pub async fn admin(&self) -> SnapshotAdminServiceClient<tonic::transport::Channel> {
+        let endpoint = format!("http://{}", self.listen);
+        SnapshotAdminServiceClient::connect(endpoint).await.unwrap()
+    }
+
+    /// Waits until the daemon has asked its broker `count` times more.
+    pub fn wait_ticks(&self, count: usize) {
+        let tick = |daemon: &Self| daemon.status()["daemon"]["last_tick_at_unix_ms"].clone();
+        for _ in 0..count {
+            let before = tick(self);
+            self.wait("a tick", |daemon| tick(daemon) != before);
         }
     }
 

@@ -160,6 +160,13 @@ impl Faults {
         *self.plan.stalled.lock().unwrap()
     }
 
+    /// Waits until that many calls have stalled.
+    pub async fn wait_stalled(&self, calls: usize) {
+        while self.stalled() < calls {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Calls of `op` so far.
     pub fn calls(&self, op: Op) -> usize {
         let calls = self.plan.calls.lock().unwrap();

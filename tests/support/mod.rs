@@ -7,11 +7,13 @@
     clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::format_push_string,
+    clippy::struct_excessive_bools,
     clippy::must_use_candidate,
     missing_docs,
     reason = "helpers of tests stop at the first surprise"
 )]
 
+pub mod bench;
 pub mod daemon;
 pub mod faults;
 pub mod http;

@@ -1,8 +1,16 @@
 //! A real S3 server in this process: HTTP, signatures, multipart uploads; its objects lie in a directory.
 
-use std::path::PathBuf;
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use chronik_snapshotd::config::object_store::S3Config;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
@@ -16,11 +24,13 @@ pub const BUCKET: &str = "bucket";
 pub const ACCESS_KEY: &str = "AKEXAMPLE";
 pub const SECRET_KEY: &str = "sEcReT/of+the/tests";
 
-/// Serves until it is dropped with its runtime.
+/// Serves until it is stopped, or dropped with its runtime.
 pub struct S3Server {
     pub endpoint: Url,
+    address: SocketAddr,
     dir: tempfile::TempDir,
-    accepting: tokio::task::JoinHandle<()>,
+    accepting: Option<tokio::task::JoinHandle<()>>,
+    silent: Arc<AtomicBool>,
 }
 
 impl S3Server {
@@ -28,12 +38,59 @@ impl S3Server {
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(BUCKET)).unwrap();
-        let mut builder = S3ServiceBuilder::new(FileSystem::new(dir.path()).unwrap());
-        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
-        let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let accepting = tokio::spawn(async move {
+        let address = listener.local_addr().unwrap();
+        let mut server = Self {
+            endpoint: format!("http://{address}").parse().unwrap(),
+            address,
+            dir,
+            accepting: None,
+            silent: Arc::default(),
+        };
+        server.accept_on(listener);
+        server
+    }
+
+    /// Nobody listens any more, and what is under way is cut.
+    pub async fn stop(&mut self) {
+        if let Some(accepting) = self.accepting.take() {
+            accepting.abort();
+            // Ends when the listener is closed.
+            let _ = accepting.await;
+        }
+    }
+
+    /// Serves the same objects on the same address again.
+    pub async fn start_again(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.accept_on(listener);
+    }
+
+    /// Whether parts of uploads are taken and never answered.
+    pub fn swallow_parts(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Relaxed);
+    }
+
+    fn accept_on(&mut self, listener: TcpListener) {
+        let mut builder = S3ServiceBuilder::new(FileSystem::new(self.dir.path()).unwrap());
+        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let s3 = builder.build();
+        let silent = self.silent.clone();
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let is_part = request
+                .uri()
+                .query()
+                .is_some_and(|q| q.contains("partNumber="));
+            let silent = is_part && silent.load(Ordering::Relaxed);
+            let answer = hyper::service::Service::call(&s3, request);
+            async move {
+                if silent {
+                    std::future::pending::<()>().await;
+                }
+                answer.await
+            }
+        });
+        self.accepting = Some(tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
                 let service = service.clone();
@@ -43,12 +100,7 @@ impl S3Server {
                     let _ = http.serve_connection(TokioIo::new(socket), service).await;
                 });
             }
-        });
-        Self {
-            endpoint: endpoint.parse().unwrap(),
-            dir,
-            accepting,
-        }
+        }));
     }
 
     /// How to reach it.
@@ -82,6 +134,8 @@ impl S3Server {
 
 impl Drop for S3Server {
     fn drop(&mut self) {
-        self.accepting.abort();
+        if let Some(accepting) = &self.accepting {
+            accepting.abort();
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! A broker that does what a test tells it, wrong things included. It serves one partition, orders/0.
+//! A broker that does what a test tells it, wrong things included. It serves one partition, orders/0 unless told otherwise.
 
 use std::{
     net::SocketAddr,
@@ -57,6 +57,7 @@ pub struct Script {
     pub any_log_compacted: bool,
     /// The broker restarts each time it has listed its replicas.
     pub restart_after_list: bool,
+    pub topic: String,
     pub topic_id: String,
     pub role: v1::ReplicaRole,
     pub term: u64,
@@ -66,6 +67,10 @@ pub struct Script {
     pub lie: Lie,
     /// Pause before each MiB of an export, to be caught in the act.
     pub slow_ms: u64,
+    /// An export goes silent after its header and first MiB.
+    pub stall: bool,
+    /// No replica is listed.
+    pub hidden: bool,
     pub refuse_compaction: Option<v1::ErrorReason>,
     /// Answer compactions without doing anything.
     pub pretend_compaction: bool,
@@ -109,6 +114,7 @@ impl ScriptedBroker {
             boot_id: "boot-1".to_owned(),
             any_log_compacted: false,
             restart_after_list: false,
+            topic: "orders".to_owned(),
             topic_id: "topic-a".to_owned(),
             role: v1::ReplicaRole::Leader,
             term: 3,
@@ -117,6 +123,8 @@ impl ScriptedBroker {
             state: sample_state(100_000),
             lie: Lie::None,
             slow_ms: 0,
+            stall: false,
+            hidden: false,
             refuse_compaction: None,
             pretend_compaction: false,
             exports: 0,
@@ -152,9 +160,9 @@ struct Service {
     script: Arc<Mutex<Script>>,
 }
 
-fn orders() -> v1::TopicPartition {
+fn partition(script: &Script) -> v1::TopicPartition {
     v1::TopicPartition {
-        topic: "orders".to_owned(),
+        topic: script.topic.clone(),
         partition: 0,
     }
 }
@@ -201,7 +209,7 @@ impl server::SnapshotBrokerService for Service {
     ) -> Result<Response<Self::ListReplicasStream>, Status> {
         let mut script = self.script.lock().unwrap();
         let replica = v1::ReplicaStatus {
-            partition: Some(orders()),
+            partition: Some(partition(&script)),
             topic_id: script.topic_id.clone(),
             peer_id: 1,
             role: script.role.into(),
@@ -220,10 +228,10 @@ impl server::SnapshotBrokerService for Service {
         if script.restart_after_list {
             script.boot_id.push('x');
         }
-        let answer = v1::ListReplicasResponse {
+        let listed = (!script.hidden).then_some(Ok(v1::ListReplicasResponse {
             replica: Some(replica),
-        };
-        Ok(Response::new(stream::iter([Ok(answer)]).boxed()))
+        }));
+        Ok(Response::new(stream::iter(listed).boxed()))
     }
 
     async fn export_snapshot(
@@ -245,6 +253,10 @@ impl server::SnapshotBrokerService for Service {
             }
             message
         });
+        if script.stall {
+            let silent = messages.take(2).chain(stream::pending());
+            return Ok(Response::new(silent.boxed()));
+        }
         Ok(Response::new(messages.boxed()))
     }
 
@@ -315,7 +327,7 @@ fn export(script: &Script) -> Vec<Result<v1::ExportSnapshotResponse, Status>> {
             incarnation: script.incarnation,
             topic_id,
         }),
-        partition: Some(orders()),
+        partition: Some(partition(script)),
         last_included: Some(claimed),
         conf_state: Some(if lie == Lie::NoVoters {
             v1::ConfState::default()

@@ -8,7 +8,7 @@ use chronik_snapshotd::proto::v1::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Status, Streaming};
 
 /// What a conversation brought.
 #[derive(Debug, Default)]
@@ -50,30 +50,52 @@ pub fn lost(min_index: u64) -> v1::BootstrapBegin {
     }
 }
 
+/// A conversation of which nothing has been read yet.
+pub struct Conversation {
+    answers: mpsc::Sender<v1::BootstrapRequest>,
+    incoming: Streaming<v1::BootstrapResponse>,
+}
+
+impl Conversation {
+    pub async fn open(sidecar: SocketAddr, begin: v1::BootstrapBegin) -> Result<Self, Status> {
+        let client = SnapshotBootstrapServiceClient::connect(format!("http://{sidecar}")).await;
+        let mut client =
+            client.map_err(|error| Status::internal(format!("no connection: {error}")))?;
+        let (answers, outgoing) = mpsc::channel(4);
+        let conversation = client.bootstrap(ReceiverStream::new(outgoing));
+        let begin = bootstrap_request::Message::Begin(begin);
+        let begun = async {
+            answers.send(request(begin)).await.unwrap();
+            conversation.await
+        };
+        let incoming = begun.await?.into_inner();
+        Ok(Self { answers, incoming })
+    }
+
+    /// The next message; none at the end.
+    pub async fn next(&mut self) -> Result<Option<bootstrap_response::Message>, Status> {
+        let next = tokio::time::timeout(Duration::from_secs(60), self.incoming.message()).await;
+        let response = next.expect("a sign of life within 60 s")?;
+        Ok(response.map(|response| response.message.unwrap()))
+    }
+}
+
+fn request(message: bootstrap_request::Message) -> v1::BootstrapRequest {
+    v1::BootstrapRequest {
+        message: Some(message),
+    }
+}
+
 /// Runs a conversation to its end, taking whatever snapshot comes complete.
 pub async fn seed(sidecar: SocketAddr, begin: v1::BootstrapBegin) -> Result<Seeded, Status> {
-    let client = SnapshotBootstrapServiceClient::connect(format!("http://{sidecar}")).await;
-    let mut client = client.map_err(|error| Status::internal(format!("no connection: {error}")))?;
-    let (answers, outgoing) = mpsc::channel(4);
-    let request = |message| v1::BootstrapRequest {
-        message: Some(message),
-    };
-    answers
-        .send(request(bootstrap_request::Message::Begin(begin)))
-        .await
-        .unwrap();
-    let mut incoming = client
-        .bootstrap(ReceiverStream::new(outgoing))
-        .await?
-        .into_inner();
+    let mut conversation = Conversation::open(sidecar, begin).await?;
     let mut seeded = Seeded::default();
     let mut snapshot_id = String::new();
     loop {
-        let next = tokio::time::timeout(Duration::from_secs(60), incoming.message()).await;
-        let Some(response) = next.expect("a sign of life within 60 s")? else {
+        let Some(message) = conversation.next().await? else {
             return Ok(seeded);
         };
-        match response.message.unwrap() {
+        match message {
             bootstrap_response::Message::Progress(_) => {}
             bootstrap_response::Message::Snapshot(snapshot) => {
                 seeded.bytes.clear();
@@ -88,10 +110,9 @@ pub async fn seed(sidecar: SocketAddr, begin: v1::BootstrapBegin) -> Result<Seed
                     snapshot_id: snapshot_id.clone(),
                     last_included: trailer.last_included,
                 };
-                answers
-                    .send(request(bootstrap_request::Message::Installed(installed)))
-                    .await
-                    .unwrap();
+                let installed = bootstrap_request::Message::Installed(installed);
+                let sent = conversation.answers.send(request(installed));
+                sent.await.unwrap();
             }
             bootstrap_response::Message::Abandon(_) => seeded.abandoned += 1,
             bootstrap_response::Message::Outcome(outcome) => seeded.outcome = Some(outcome),

@@ -61,6 +61,17 @@ pub static MAX_UPLOAD_BYTES_PER_SEC: OptionSpec = OptionSpec {
 };
 
 /// See [`OptionSpec::effect`].
+pub static PROGRESS_TIMEOUT_SECS: OptionSpec = OptionSpec {
+    key: "PROGRESS_TIMEOUT_SECS",
+    group: Group::Data,
+    kind: ValueKind::Whole { min: 1, max: 3600 },
+    default: DefaultValue::Value("60"),
+    unit: "seconds",
+    effect: "An export that brings no message for this long, or an upload in parts none of which the store acknowledges for this long, is given up. The partition backs off, and a later visit begins anew.",
+    interaction: "Longer helps only stores that are slower than one part in this time: the broker ends an export after 60 s without progress whatever is set here.",
+};
+
+/// See [`OptionSpec::effect`].
 pub static BOOTSTRAP_ENABLED: OptionSpec = OptionSpec {
     key: "BOOTSTRAP_ENABLED",
     group: Group::Bootstrap,

@@ -61,7 +61,7 @@ impl Seen {
 /// How one exchange goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HttpFault {
-    /// 503 SlowDown instead of asking.
+    /// 503 `SlowDown` instead of asking.
     SlowDown,
     /// This status and an empty answer instead of asking.
     Status(u16),

@@ -146,7 +146,6 @@ async fn carry(
         carried += length;
         let now = *state.borrow_and_update();
         match now {
-            LinkState::Up | LinkState::Reset => {}
             LinkState::Slow(delay) => tokio::time::sleep(delay).await,
             LinkState::Rate(bytes_per_second) => {
                 let seconds = u32::try_from(length).unwrap_or(u32::MAX);
@@ -165,7 +164,7 @@ async fn carry(
             LinkState::CutAfter(bytes) if carried >= bytes => {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
-            LinkState::CutAfter(_) => {}
+            LinkState::Up | LinkState::Reset | LinkState::CutAfter(_) => {}
         }
         to.write_all(&piece[..length]).await?;
     }

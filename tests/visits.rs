@@ -1,0 +1,208 @@
+//! What a visit does not do: prove, truncate, delete or export on something that changed under it.
+
+mod support;
+
+use chronik_snapshotd::{error::Kind, format::FileName, proto::v1};
+use futures::join;
+use support::{
+    bench::{Bench, flag_on, orders, snap_of},
+    faults::{Fault, Op},
+};
+
+#[tokio::test]
+async fn a_committed_snapshot_under_a_flag_is_not_proven_and_keeps_its_manifest() {
+    let bench = Bench::start().await;
+    let id = bench.unproven_snapshot().await;
+    bench.put(flag_on(id), "{}\n").await;
+    let report = bench
+        .another()
+        .visit(|request| {
+            request.may_snapshot = true;
+            request.manual = true;
+        })
+        .await;
+    assert!(report.error.is_none(), "{:?}", report.error);
+    assert!(!bench.exists(FileName::Proof(id)).await);
+    assert!(
+        bench.exists(FileName::Manifest(id)).await,
+        "somebody else may have proven it and truncated on it"
+    );
+    // The partition is covered by a complete snapshot instead, and the log is cut on that one.
+    let taken = report.snapshot.unwrap();
+    assert_ne!(taken, id);
+    assert!(bench.exists(FileName::Proof(taken)).await);
+    let script = bench.broker.script();
+    assert!(
+        script
+            .compactions
+            .iter()
+            .all(|cut| cut.snapshot_id == taken.to_string())
+    );
+}
+
+#[tokio::test]
+async fn a_flag_that_comes_while_the_manifest_is_written_stops_the_proof_and_then_yields() {
+    let bench = Bench::start().await;
+    bench.broker.grow(100);
+    bench
+        .faults
+        .plan(Op::PutNew, ".manifest.json", 0, 1, Fault::Stall);
+    let deleter = bench.another();
+    let folder = orders();
+    let sweep = || {
+        let pipeline = &deleter.pipeline;
+        pipeline.sweeper.sweep(&pipeline.catalog, &folder)
+    };
+    let flag = async {
+        bench.faults.wait_stalled(1).await;
+        assert_eq!(sweep().await.unwrap().flagged, 1);
+        bench.faults.release();
+    };
+    let (report, ()) = join!(bench.visit_to_snapshot(), flag);
+    let error = report.error.unwrap();
+    assert_eq!(error.kind(), Kind::Conflict, "{error}");
+    let looked = deleter.pipeline.catalog.look(&folder).await.unwrap();
+    let [snapshot] = looked.snapshots.as_slice() else {
+        panic!("{:?}", looked.snapshots);
+    };
+    assert!(snapshot.proof.is_none());
+    // The deleter sees the manifest and takes its flag back; the next visit proves what is there.
+    sweep().await.unwrap();
+    let id = snapshot.id;
+    let exports = bench.broker.script().exports;
+    let report = bench.visit_to_snapshot().await;
+    assert_eq!(report.snapshot, Some(id), "{:?}", report.error);
+    assert!(bench.exists(FileName::Proof(id)).await);
+    assert_eq!(bench.broker.script().exports, exports);
+}
+
+#[tokio::test]
+async fn a_mark_that_comes_after_the_listing_stops_the_truncation() {
+    let bench = Bench::start().await;
+    let id = bench.snapshot().await;
+    // The identity is read at the start of a visit, and again right before a cut.
+    bench.faults.plan(Op::List, "@cluster", 1, 1, Fault::Stall);
+    let mark = async {
+        bench.faults.wait_stalled(1).await;
+        bench.mark(id).await;
+        bench.faults.release();
+    };
+    let (report, ()) = join!(bench.visit(|_| {}), mark);
+    let error = report.error.unwrap();
+    assert_eq!(error.kind(), Kind::Conflict, "{error}");
+    assert!(error.to_string().contains("quarantined"), "{error}");
+    assert!(bench.broker.script().compactions.is_empty());
+}
+
+#[tokio::test]
+async fn a_mark_that_comes_after_the_listing_stops_the_retirement_of_what_it_would_have_replaced() {
+    let bench = Bench::start().await;
+    let old = bench.snapshot().await;
+    let newest = bench.snapshot().await;
+    // Manifests are known from before: only what is read past every cache is read again.
+    let manifest = FileName::Manifest(newest).to_string();
+    bench.faults.plan(Op::Get, &manifest, 0, 1, Fault::Stall);
+    let mark = async {
+        bench.faults.wait_stalled(1).await;
+        bench.mark(newest).await;
+        bench.faults.release();
+    };
+    // A switched-off truncation leaves the visit to retention.
+    let mut bench_without_cuts = bench.another();
+    bench_without_cuts.pipeline.options.policy.compact = false;
+    bench_without_cuts.pipeline.catalog = bench.pipeline.catalog.clone();
+    let retain = bench_without_cuts.visit(|request| {
+        request.may_delete = true;
+    });
+    let (report, ()) = join!(retain, mark);
+    let error = report.error.unwrap();
+    assert_eq!(error.kind(), Kind::Conflict, "{error}");
+    assert!(bench.exists(FileName::Manifest(old)).await);
+    assert!(bench.exists(FileName::Proof(old)).await);
+}
+
+#[tokio::test]
+async fn a_replica_whose_log_has_another_term_there_deletes_nothing() {
+    let bench = Bench::start().await;
+    let old = bench.snapshot().await;
+    bench.snapshot().await;
+    bench.broker.script().refuse_compaction = Some(v1::ErrorReason::TermMismatch);
+    let report = bench
+        .visit(|request| {
+            request.may_delete = true;
+        })
+        .await;
+    let refused = report.refused_base;
+    assert!(refused.is_some(), "{:?}", report.error);
+    assert!(bench.exists(FileName::Manifest(old)).await);
+    // What the loop asks for once it knows.
+    let report = bench
+        .visit(|request| {
+            request.may_delete = true;
+            request.refused_base = refused;
+        })
+        .await;
+    assert!(report.error.is_none(), "{:?}", report.error);
+    assert!(report.retention.is_none());
+    assert!(bench.exists(FileName::Manifest(old)).await);
+    assert!(bench.exists(FileName::Snap(snap_of(old))).await);
+    assert_eq!(
+        bench.broker.script().compactions.len(),
+        1,
+        "asked once, never again on the same snapshot"
+    );
+}
+
+#[tokio::test]
+async fn two_terms_at_one_index_truncate_and_delete_nothing() {
+    let bench = Bench::start().await;
+    let old = bench.snapshot().await;
+    let newest = bench.snapshot().await;
+    // The newest cannot be proven again, so the same index is exported again, by a log that says another term.
+    bench.delete(FileName::Proof(newest)).await;
+    bench.put(flag_on(newest), "{}\n").await;
+    bench.broker.script().term += 1;
+    let report = bench.another().visit_to_snapshot().await;
+    assert!(report.snapshot.is_some(), "{:?}", report.error);
+    let report = bench
+        .another()
+        .visit(|request| {
+            request.may_delete = true;
+        })
+        .await;
+    let error = report.error.unwrap();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    assert!(bench.broker.script().compactions.is_empty());
+    assert!(bench.exists(FileName::Manifest(old)).await);
+}
+
+#[tokio::test]
+async fn a_cancelled_adoption_does_not_go_on_to_export() {
+    let bench = Bench::start().await;
+    let id = bench.unproven_snapshot().await;
+    let exports = bench.broker.script().exports;
+    bench.faults.plan(Op::Get, ".snap", 0, 1, Fault::Stall);
+    let next = bench.another();
+    let stop = async {
+        bench.faults.wait_stalled(1).await;
+        next.pipeline.abort.cancel();
+        bench.faults.release();
+    };
+    let (report, ()) = join!(next.visit_to_snapshot(), stop);
+    let error = report.error.unwrap();
+    assert_eq!(error.kind(), Kind::Cancelled, "{error}");
+    assert_eq!(bench.broker.script().exports, exports);
+    assert!(!bench.exists(FileName::Proof(id)).await);
+}
+
+#[tokio::test]
+async fn an_adoption_that_the_store_interrupts_does_not_go_on_to_export() {
+    let bench = Bench::start().await;
+    bench.unproven_snapshot().await;
+    let exports = bench.broker.script().exports;
+    bench.faults.plan(Op::Get, ".snap", 0, 1, Fault::FailBefore);
+    let report = bench.another().visit_to_snapshot().await;
+    let error = report.error.unwrap();
+    assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    assert_eq!(bench.broker.script().exports, exports);
+}
