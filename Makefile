@@ -6,20 +6,21 @@ VENV := target/venv
 PYTHON_TOOLS := tests/clients/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kcat e2e memory bench lint fmt
+.PHONY: help demo test test-kcat e2e soak memory bench lint fmt
 
 help:
 	@echo "make demo       a cluster that loses logs on purpose and a disk by accident; about a minute once built"
 	@echo "make test       every test, documentation examples and real Kafka clients included"
 	@echo "make test-kcat  the tests that need kcat installed"
 	@echo "make e2e        real Kafka clients, S3 servers and Prometheus around a cluster; STORE=s3s-fs,moto,garage"
+	@echo "make soak       random kills, wiped disks, partitions and store faults; MINUTES=3, SEED=n to repeat one"
 	@echo "make memory     peak memory of the daemon around a 1 GiB partition"
 	@echo "make bench      the benchmarks"
 	@echo "make lint       formatting, clippy, the protocol's rules; changes nothing"
 	@echo "make fmt        formats the code"
 
 demo:
-	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) build --release --locked -p chronik-snapshotd -p refbroker -p chronik-harness --bins
 	$(CARGO) run --release --locked --quiet -p chronik-harness --bin demo
 
 # The end-to-end tests start the built programs, so those come first.
@@ -43,6 +44,13 @@ e2e: $(E2E_VENV)/ready
 	STORE=$(STORE) GARAGE="$(if $(findstring garage,$(STORE)),$$(scripts/garage.sh))" \
 	  $(E2E_VENV)/bin/python -m pytest -p no:cacheprovider tests/e2e $(PYTEST_ARGS)
 
+# Random trouble for MINUTES; SEED repeats one run's choices.
+MINUTES ?= 3
+
+soak:
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) run --locked --quiet -p chronik-harness --bin soak -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 # Peak memory of the daemon around a 1 GiB partition.
 memory:
 	$(CARGO) bench --locked --bench memory
@@ -52,7 +60,7 @@ bench:
 
 lint: $(VENV)/ready
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	$(VENV)/bin/buf lint proto
 
 fmt:
