@@ -1,10 +1,5 @@
 //! Alarms and pauses of a real daemon: they last until an operator has looked.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests stop at the first surprise"
-)]
-
 mod support;
 
 use chronik_snapshotd::proto::v1;
@@ -13,11 +8,11 @@ use support::{
     scripted_broker::ScriptedBroker,
 };
 
-fn orders() -> Option<v1::TopicPartition> {
-    Some(v1::TopicPartition {
+fn orders() -> v1::TopicPartition {
+    v1::TopicPartition {
         topic: "orders".to_owned(),
         partition: 0,
-    })
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,7 +25,7 @@ async fn a_pause_outlives_a_listing_that_misses_the_partition() {
     });
     daemon.wait("the partition", |daemon| daemon.partition().is_object());
     let pause = v1::PausePartitionRequest {
-        partition: orders(),
+        partition: Some(orders()),
         ttl_ms: 0,
         reason: "repairs".to_owned(),
     };
@@ -48,7 +43,7 @@ async fn a_pause_outlives_a_listing_that_misses_the_partition() {
     assert_eq!(daemon.partition()["paused"], true);
     assert_eq!(broker.script().exports, 0);
     let resume = v1::ResumePartitionRequest {
-        partition: orders(),
+        partition: Some(orders()),
     };
     daemon.admin().await.resume_partition(resume).await.unwrap();
     daemon.wait_proven(100);
@@ -74,7 +69,7 @@ async fn a_divergence_keeps_everything_even_when_a_snapshot_is_asked_for() {
         daemon.metric("chronik_snapshot_divergence_total") >= 2.0
     });
     let trigger = v1::TriggerSnapshotRequest {
-        partition: orders(),
+        partition: Some(orders()),
         wait: true,
     };
     let answer = daemon.admin().await.trigger_snapshot(trigger).await;

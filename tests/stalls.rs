@@ -1,10 +1,5 @@
 //! Brokers and stores that go silent in the middle: the work is given up, told, and done again.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests stop at the first surprise"
-)]
-
 mod support;
 
 use support::{

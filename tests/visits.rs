@@ -1,10 +1,5 @@
 //! What a visit does not do: prove, truncate, delete or export on something that changed under it.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests stop at the first surprise"
-)]
-
 mod support;
 
 use chronik_snapshotd::{error::Kind, format::FileName, proto::v1};
