@@ -45,6 +45,7 @@ impl S3Settings {
             ("S3_ACCESS_KEY", access_key),
             ("S3_SECRET_KEY", secret_key),
             ("S3_PATH_STYLE", "true"),
+            ("S3_DISABLE_SSL", "true"),
         ];
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
         Self {
