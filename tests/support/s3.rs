@@ -10,14 +10,7 @@ use std::{
 };
 
 use chronik_snapshotd::config::object_store::S3Config;
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto::Builder,
-};
-use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
-use s3s_fs::FileSystem;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinHandle};
 use url::Url;
 
 pub const BUCKET: &str = "bucket";
@@ -29,8 +22,9 @@ pub struct S3Server {
     pub endpoint: Url,
     address: SocketAddr,
     dir: tempfile::TempDir,
-    accepting: Option<tokio::task::JoinHandle<()>>,
-    silent: Arc<AtomicBool>,
+    /// Parts of uploads are taken and never answered.
+    swallows_parts: Arc<AtomicBool>,
+    serving: Option<JoinHandle<()>>,
 }
 
 impl S3Server {
@@ -44,63 +38,45 @@ impl S3Server {
             endpoint: format!("http://{address}").parse().unwrap(),
             address,
             dir,
-            accepting: None,
-            silent: Arc::default(),
+            swallows_parts: Arc::default(),
+            serving: None,
         };
-        server.accept_on(listener);
+        server.serve(listener);
         server
     }
 
-    /// Nobody listens any more, and what is under way is cut.
+    fn serve(&mut self, listener: TcpListener) {
+        let dir = self.dir.path().to_owned();
+        let swallows_parts = self.swallows_parts.clone();
+        let is_part = |query: &str| query.contains("partNumber=");
+        self.serving = Some(tokio::spawn(async move {
+            let swallows = Arc::new(move |request: &hyper::Request<_>| {
+                swallows_parts.load(Ordering::Relaxed) && request.uri().query().is_some_and(is_part)
+            });
+            chronik_s3_server::serve_all_but(listener, &dir, ACCESS_KEY, SECRET_KEY, swallows)
+                .await
+                .unwrap();
+        }));
+    }
+
+    /// Hangs up on everybody and is no longer there. What is stored stays.
     pub async fn stop(&mut self) {
-        if let Some(accepting) = self.accepting.take() {
-            accepting.abort();
-            // Ends when the listener is closed.
-            let _ = accepting.await;
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+            // Ends by being aborted; the port is free then.
+            let _ = serving.await;
         }
     }
 
-    /// Serves the same objects on the same address again.
+    /// Is there again, at the same address.
     pub async fn start_again(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        self.accept_on(listener);
+        self.serve(listener);
     }
 
-    /// Whether parts of uploads are taken and never answered.
-    pub fn swallow_parts(&self, silent: bool) {
-        self.silent.store(silent, Ordering::Relaxed);
-    }
-
-    fn accept_on(&mut self, listener: TcpListener) {
-        let mut builder = S3ServiceBuilder::new(FileSystem::new(self.dir.path()).unwrap());
-        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
-        let s3 = builder.build();
-        let silent = self.silent.clone();
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let is_part = request
-                .uri()
-                .query()
-                .is_some_and(|q| q.contains("partNumber="));
-            let silent = is_part && silent.load(Ordering::Relaxed);
-            let answer = hyper::service::Service::call(&s3, request);
-            async move {
-                if silent {
-                    std::future::pending::<()>().await;
-                }
-                answer.await
-            }
-        });
-        self.accepting = Some(tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            while let Ok((socket, _)) = listener.accept().await {
-                let service = service.clone();
-                connections.spawn(async move {
-                    let http = Builder::new(TokioExecutor::new());
-                    // A client that hangs up is no matter of the server's.
-                    let _ = http.serve_connection(TokioIo::new(socket), service).await;
-                });
-            }
-        }));
+    /// From now on, takes parts of uploads and does not answer, or does again.
+    pub fn swallow_parts(&self, swallow: bool) {
+        self.swallows_parts.store(swallow, Ordering::Relaxed);
     }
 
     /// How to reach it.
@@ -115,6 +91,20 @@ impl S3Server {
             path_style: true,
             disable_ssl: true,
         }
+    }
+
+    /// How a daemon is told to use it.
+    pub fn variables(&self) -> Vec<(&'static str, &str)> {
+        vec![
+            ("OBJECT_STORE_BACKEND", "s3"),
+            ("S3_BUCKET", BUCKET),
+            ("S3_REGION", "us-east-1"),
+            ("S3_ENDPOINT", self.endpoint.as_str()),
+            ("S3_ACCESS_KEY", ACCESS_KEY),
+            ("S3_SECRET_KEY", SECRET_KEY),
+            ("S3_DISABLE_SSL", "true"),
+            ("S3_PATH_STYLE", "true"),
+        ]
     }
 
     /// The directory that is the bucket.
@@ -134,8 +124,8 @@ impl S3Server {
 
 impl Drop for S3Server {
     fn drop(&mut self) {
-        if let Some(accepting) = &self.accepting {
-            accepting.abort();
+        if let Some(serving) = &self.serving {
+            serving.abort();
         }
     }
 }
