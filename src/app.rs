@@ -272,11 +272,7 @@ fn build_pipeline(
     stop: &CancellationToken,
 ) -> Result<Pipeline, AppError> {
     let observer = Arc::new(StoreMetrics(metrics.clone()));
-    let store_options = StoreOptions {
-        no_progress_timeout: config.progress_timeout,
-        ..StoreOptions::default()
-    };
-    let store = Store::open(&config.store, store_options, observer)?;
+    let store = Store::open(&config.store, store_options(config), observer)?;
     // No export may be opened and then wait for memory until the broker gives its pin up.
     let snapshots = config.max_concurrent.get() as u64;
     let budget = MemoryBudget::new(DATA_BUDGET_BYTES.saturating_mul(snapshots));
@@ -299,6 +295,16 @@ fn build_pipeline(
         stop: stop.clone(),
         abort: CancellationToken::new(),
     })
+}
+
+fn store_options(config: &Config) -> StoreOptions {
+    let defaults = StoreOptions::default();
+    StoreOptions {
+        no_progress_timeout: config.progress_timeout,
+        // One part may take as long as all of them together may stand still.
+        body_timeout: defaults.body_timeout.max(config.progress_timeout),
+        ..defaults
+    }
 }
 
 fn connect(endpoint: &Endpoint) -> Result<Arc<dyn Broker>, BrokerError> {
@@ -380,5 +386,35 @@ struct StoreMetrics(Metrics);
 impl Observer for StoreMetrics {
     fn request(&self, method: Method, code: Code, elapsed: Duration) {
         self.0.store_request(method, code, elapsed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FlagValue, Sources, load};
+
+    fn with_progress_timeout(secs: &str) -> Config {
+        let given = [("S3_BUCKET", "bucket"), ("PROGRESS_TIMEOUT_SECS", secs)];
+        let flags = given.map(|(key, value)| FlagValue {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            flag: format!("--set {key}"),
+        });
+        let sources = Sources {
+            flags: flags.into(),
+            ..Sources::default()
+        };
+        load(&sources).config.unwrap()
+    }
+
+    #[test]
+    fn a_single_part_never_ends_an_upload_that_may_stand_still_for_longer() {
+        for secs in ["1", "60", "600"] {
+            let options = store_options(&with_progress_timeout(secs));
+            let secs = Duration::from_secs(secs.parse().unwrap());
+            assert_eq!(options.no_progress_timeout, secs);
+            assert!(options.body_timeout >= secs.max(StoreOptions::default().body_timeout));
+        }
     }
 }

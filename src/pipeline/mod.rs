@@ -6,7 +6,7 @@
 //! | die after | what is left | who goes on |
 //! |---|---|---|
 //! | export begun | the broker's pinned view | the broker, after 60 s |
-//! | upload begun | parts of a multipart upload | our abort; after kill -9 the bucket's lifecycle rule |
+//! | upload begun | parts of a multipart upload | our abort; after kill -9 the bucket's lifecycle rule, or in a directory the sweep |
 //! | upload complete | a `.snap` without a manifest | the sweep |
 //! | manifest written | a committed, unproven snapshot | the next visit adopts it: verifies, proves |
 //! | proof written | a proven snapshot, the log still long | the next visit compacts |
