@@ -107,11 +107,8 @@ async fn a_mark_that_comes_after_the_listing_stops_the_retirement_of_what_it_wou
         bench.mark(newest).await;
         bench.faults.release();
     };
-    // A switched-off truncation leaves the visit to retention.
-    let mut bench_without_cuts = bench.another();
-    bench_without_cuts.pipeline.options.policy.compact = false;
-    bench_without_cuts.pipeline.catalog = bench.pipeline.catalog.clone();
-    let retain = bench_without_cuts.visit(|request| {
+    let without_cuts = bench.without_cuts();
+    let retain = without_cuts.visit(|request| {
         request.may_delete = true;
     });
     let (report, ()) = join!(retain, mark);

@@ -120,13 +120,23 @@ impl Bench {
         self.pipeline.visit(&request).await
     }
 
-    /// A visit that takes a snapshot whatever the thresholds say.
+    /// The same process with truncation switched off.
+    pub fn without_cuts(&self) -> Self {
+        let mut other = self.another();
+        other.pipeline.options.policy.compact = false;
+        other.pipeline.catalog = self.pipeline.catalog.clone();
+        other.pipeline.abort = self.pipeline.abort.clone();
+        other
+    }
+
+    /// A visit that takes a snapshot whatever the thresholds say, and truncates nothing.
     pub async fn visit_to_snapshot(&self) -> VisitReport {
-        self.visit(|request| {
+        let taking = self.without_cuts();
+        let visit = taking.visit(|request| {
             request.may_snapshot = true;
             request.manual = true;
-        })
-        .await
+        });
+        visit.await
     }
 
     /// 100 entries more, and a proven snapshot at their end.
