@@ -76,6 +76,14 @@ async fn gets_through(rig: &mut Rig, wrong: Purpose, fault: HttpFault) {
     assert!(faults > 0, "no request went wrong: {wrong:?} {fault:?}");
 }
 
+/// Each fault on requests of each purpose.
+fn every(purposes: &[Purpose], faults: &[HttpFault]) -> Vec<(Purpose, HttpFault)> {
+    purposes
+        .iter()
+        .flat_map(|purpose| faults.iter().map(|fault| (*purpose, fault.clone())))
+        .collect()
+}
+
 async fn survives(faults: &[(Purpose, HttpFault)]) {
     let mut rig = Rig::start(|options| options).await;
     for (wrong, fault) in faults {
@@ -101,11 +109,7 @@ async fn requests_that_fail() {
         HttpFault::Status(500),
         HttpFault::Status(403),
     ];
-    let all: Vec<_> = purposes
-        .iter()
-        .flat_map(|purpose| faults.iter().map(|fault| (*purpose, fault.clone())))
-        .collect();
-    survives(&all).await;
+    survives(&every(&purposes, &faults)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,11 +124,7 @@ async fn writes_whose_fate_is_unknown_or_that_are_lies() {
         HttpFault::ErrorIn200,
         HttpFault::Swallowed,
     ];
-    let all: Vec<_> = purposes
-        .iter()
-        .flat_map(|purpose| faults.iter().map(|fault| (*purpose, fault.clone())))
-        .collect();
-    survives(&all).await;
+    survives(&every(&purposes, &faults)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,10 +135,7 @@ async fn reads_that_are_short_wrong_or_say_that_nothing_is_there() {
         HttpFault::FlippedAnswer,
         HttpFault::Status(404),
     ];
-    let mut all: Vec<_> = purposes
-        .iter()
-        .flat_map(|purpose| faults.iter().map(|fault| (*purpose, fault.clone())))
-        .collect();
+    let mut all = every(&purposes, &faults);
     all.push((Purpose::Look, HttpFault::Status(404)));
     survives(&all).await;
 }

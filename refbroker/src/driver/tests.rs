@@ -136,17 +136,10 @@ impl Bench {
     fn persist(&mut self) {
         self.driver.handle(Input::Checkpoint(GROUP)).unwrap();
         while let Ok(task) = self.disk.try_recv() {
-            let DiskTask::Checkpoint(task) = task else {
+            if !matches!(task, DiskTask::Checkpoint(_)) {
                 continue;
-            };
-            let done = Input::CheckpointDone {
-                group_id: task.group_id,
-                epoch: task.epoch,
-                applied: task.job.applied,
-                conf_state: Box::new(task.conf_state),
-                result: checkpoint::write(&task.job),
-            };
-            self.driver.handle(done).unwrap();
+            }
+            self.driver.handle(work(task)).unwrap();
             self.driver.round().unwrap();
         }
     }
