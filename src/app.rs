@@ -4,6 +4,8 @@
 //! last. Stop: no new work, health `NOT_SERVING`, the loop lets running visits finish within the grace and aborts the
 //! rest, conversations end, the listeners close. A second signal ends the process at once.
 
+mod offline;
+
 use std::{io, sync::Arc, time::Duration};
 
 use thiserror::Error;
@@ -20,15 +22,17 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     board::Board,
     broker::{Broker, BrokerError, GrpcBroker, GrpcOptions},
-    catalog::{Catalog, CatalogError, ClusterClaim, Sweeper},
-    cli::Daemon,
-    clock::{SharedClock, SystemClock, unix_ms},
+    catalog::{Catalog, CatalogError, Sweeper},
+    cli::{Daemon, RestoreCluster},
+    clock::{Clock as _, SharedClock, SystemClock, unix_ms},
     config::{Config, Endpoint},
     control,
     error::Kind,
+    format::RestoreToken,
     pipeline::{
         Pipeline, PipelineOptions,
         plane::{DataPlane, MemoryBudget, RateLimit, Workers},
+        recovery::{RecoveryError, Survey},
     },
     proto::{
         DESCRIPTORS,
@@ -42,7 +46,7 @@ use crate::{
         AdminService, BootstrapOptions, BootstrapService, HttpState, ListenError, Listener, bind,
         bind_http, probe_routes, status_routes,
     },
-    store::{Code, Method, NoObserver, Observer, Store, StoreError, StoreOptions},
+    store::{Code, Method, Observer, Store, StoreError, StoreOptions},
     telemetry::{Metrics, MetricsError},
 };
 
@@ -81,6 +85,9 @@ pub enum AppError {
     /// An address.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A restore of the whole cluster.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
     /// Reflection data.
     #[error("server reflection could not be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -95,6 +102,7 @@ impl AppError {
             Self::Store(error) => error.kind(),
             Self::Broker(error) => error.kind(),
             Self::Catalog(error) => error.kind(),
+            Self::Recovery(error) => error.kind(),
         }
     }
 }
@@ -118,25 +126,21 @@ impl Daemon for App {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(init(&config, adopt))
+        runtime.block_on(offline::init(&config, adopt))
     }
-}
 
-/// Checks or makes the claim of the broker's cluster to the store.
-async fn init(config: &Config, adopt: bool) -> Result<String, AppError> {
-    let info = connect(&config.broker_endpoint)?.describe().await?;
-    let store = Store::open(&config.store, StoreOptions::default(), Arc::new(NoObserver))?;
-    let catalog = Catalog::new(store, &config.store.prefix);
-    let claim = ClusterClaim {
-        cluster_id: info.cluster_id,
-        incarnation: info.incarnation,
-        any_log_compacted: info.any_log_compacted && !adopt,
-    };
-    catalog.check_identity(&claim).await?;
-    let (cluster_id, incarnation) = (&claim.cluster_id, claim.incarnation);
-    Ok(format!(
-        "the store belongs to cluster {cluster_id}, incarnation {incarnation}\n"
-    ))
+    fn restore_cluster(
+        &self,
+        config: Config,
+        request: &RestoreCluster,
+    ) -> Result<(Survey, Option<RestoreToken>), AppError> {
+        let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(offline::restore_cluster(&config, request))
+    }
+
+    fn wall(&self) -> Duration {
+        SystemClock.wall()
+    }
 }
 
 async fn serve(config: Config) -> Result<(), AppError> {

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use crate::{
+    api::Node as _,
     config::ServeArgs,
     driver::{
         DriverError, INPUT_QUEUE, TICK, disk_thread,
@@ -25,7 +26,7 @@ use crate::{
         shared::Shared,
     },
     identity::{self, Identity, IdentityError, Member},
-    join::{self, JoinError},
+    join::{self, JoinError, Standing},
     meta::{self, Command},
     node::BrokerNode,
     peer::{
@@ -106,7 +107,8 @@ impl Broker {
     /// Starts a broker. Returns as soon as it has an identity and its driver runs; replicas that are missing come later.
     /// `stop` ends the wait for a cluster.
     pub async fn start(args: ServeArgs, stop: &CancellationToken) -> Result<Self, BrokerError> {
-        let disk = join::open_disk(&args.data_dir, args.broker_id)?;
+        let restore = args.restore_token.as_ref();
+        let disk = join::open_disk(&args.data_dir, args.broker_id, restore)?;
         let me = member(&args, disk.replica_uuid);
         let shared = Arc::new(Shared::default());
         let clients = Arc::new(Clients::new(args.peers.0.clone(), shared.clone()));
@@ -217,6 +219,7 @@ impl Assembly {
         let groups_dir = self.args.data_dir.join(identity::GROUPS_DIR);
         let peer_state = Arc::new(PeerState {
             me: me.clone(),
+            restore_token: self.restore_token(),
             identity: OnceLock::new(),
             driver: OnceLock::new(),
             shared: self.shared.clone(),
@@ -287,6 +290,9 @@ impl Assembly {
             .spawn(move || disk_thread::run(&disk_queue, &disk.log, &handle))?;
 
         let seeder = Arc::new(Seeder {
+            slots: Seeder::slots(),
+            shared: self.shared.clone(),
+            restore_uuid: identity.restore_uuid,
             sidecar: self.args.sidecar_endpoint.clone(),
             clients: self.clients.clone(),
             driver: driver.clone(),
@@ -328,6 +334,11 @@ impl Assembly {
             outcome
         };
         Ok(thread.spawn(body)?)
+    }
+
+    fn restore_token(&self) -> String {
+        let token = self.args.restore_token.as_ref();
+        token.map(ToString::to_string).unwrap_or_default()
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -384,7 +395,8 @@ impl Assembly {
             incarnation: identity.incarnation,
             broker_id: identity.broker_id,
             boot_id: self.boot_id.clone(),
-            is_founder: identity.is_founder(),
+            // The logs of a restored cluster begin where its snapshots end.
+            is_founder: identity.is_founder() && identity.restore_uuid.is_none(),
         };
         let service = SnapshotServer::new(
             who,
@@ -444,6 +456,9 @@ impl Assembly {
             }
             if meta_identity.is_founder() {
                 let replica = Box::new(join::founders_meta(&meta_identity));
+                if replica.restored {
+                    return meta_seeder.seed(*replica).await;
+                }
                 let start = |reply| Input::Start {
                     replica,
                     seed: None,
@@ -459,7 +474,7 @@ impl Assembly {
             .clone()
             .run(lost, self.tracker.clone(), self.stop.clone());
         self.spawn(seeding);
-        self.spawn_confirmation(me, node);
+        self.spawn_confirmation(identity, me, node);
         let learner = node.clone();
         self.spawn(async move {
             loop {
@@ -470,17 +485,20 @@ impl Assembly {
     }
 
     /// Keeps the cluster's idea of this broker right; finds out when the cluster has replaced this disk.
-    fn spawn_confirmation(&self, me: &Member, node: &Arc<BrokerNode>) {
+    fn spawn_confirmation(&self, identity: &Identity, me: &Member, node: &Arc<BrokerNode>) {
         let (me, node, clients) = (me.clone(), node.clone(), self.clients.clone());
+        let identity = identity.clone();
         let (shared, failed) = (self.shared.clone(), self.failed.clone());
         let data_dir = self.args.data_dir.clone();
         self.spawn(async move {
             loop {
                 tokio::time::sleep(CONFIRM_INTERVAL).await;
                 let meta = shared.meta();
+                // Without a leader of the metadata the cluster may have gone on without this disk.
+                let led = node.cluster().controller.is_some();
                 match meta.brokers.get(&me.broker_id) {
-                    Some(known) if *known == me => continue,
-                    Some(known) if known.replica_uuid == me.replica_uuid => {
+                    Some(known) if led && *known == me => continue,
+                    Some(known) if led && known.replica_uuid == me.replica_uuid => {
                         let register = Command::Register { member: me.clone() };
                         let registered = node.propose_meta(&register, META_TIMEOUT).await;
                         if let Err(error) = registered {
@@ -490,16 +508,22 @@ impl Assembly {
                     }
                     _ => {}
                 }
-                let confirmed = join::confirmed_uuid(&clients, &me).await;
                 let own = me.replica_uuid.to_string();
-                if confirmed.is_some_and(|known| !known.is_empty() && known != own) {
-                    error!(error = %BrokerError::Superseded, "stopping");
-                    if let Err(error) = identity::mark_superseded(&data_dir) {
-                        error!(%error, "the mark could not be written");
+                match join::standing(&clients, &me, &identity).await {
+                    Standing::Known(known) if !known.is_empty() && known != own => {
+                        error!(error = %BrokerError::Superseded, "stopping");
+                        if let Err(error) = identity::mark_superseded(&data_dir) {
+                            error!(%error, "the mark could not be written");
+                        }
                     }
-                    failed.cancel();
-                    return;
+                    Standing::FormerLife(now) => {
+                        let was = identity.incarnation;
+                        error!(error = %JoinError::FormerLife { was, now }, "stopping");
+                    }
+                    Standing::Known(_) | Standing::Unknown => continue,
                 }
+                failed.cancel();
+                return;
             }
         });
     }

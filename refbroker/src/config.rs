@@ -5,6 +5,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use uuid::Uuid;
 
 /// Largest broker id. Raft peer ids above it come from the allocator in `__meta`.
 pub const MAX_BROKER_ID: i32 = 1000;
@@ -33,6 +34,16 @@ pub enum ConfigError {
     /// Neither an HTTP URL nor `unix:/path`.
     #[error("`{0}` is neither http://HOST:PORT nor unix:/path")]
     Endpoint(String),
+    /// Not what restore-cluster prints.
+    #[error(
+        "--restore-token: `{0}` is not INCARNATION.UUID.CLUSTER_ID; give it as restore-cluster printed it"
+    )]
+    RestoreToken(String),
+    /// Two ways to begin at once.
+    #[error(
+        "--restore-token names cluster and incarnation: leave --initial-cluster and another --cluster-id away"
+    )]
+    RestoreAndNew,
 }
 
 /// Where a gRPC server listens.
@@ -134,6 +145,48 @@ pub enum InitialCluster {
     New,
 }
 
+/// What restore-cluster hands to every broker: the life of the cluster that begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreToken {
+    /// Cluster.
+    pub cluster_id: String,
+    /// Life of the cluster, at least 2.
+    pub incarnation: u64,
+    /// The restore.
+    pub restore_uuid: Uuid,
+}
+
+impl FromStr for RestoreToken {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let parse = || {
+            let (incarnation, rest) = text.split_once('.')?;
+            let (restore_uuid, cluster_id) = rest.split_once('.')?;
+            let incarnation = incarnation.parse().ok().filter(|life| *life > 1)?;
+            let restore_uuid = restore_uuid.parse().ok()?;
+            let cluster_id = (!cluster_id.is_empty()).then(|| cluster_id.to_owned())?;
+            Some(Self {
+                cluster_id,
+                incarnation,
+                restore_uuid,
+            })
+        };
+        parse().ok_or_else(|| ConfigError::RestoreToken(text.to_owned()))
+    }
+}
+
+impl fmt::Display for RestoreToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            cluster_id,
+            incarnation,
+            restore_uuid,
+        } = self;
+        write!(f, "{incarnation}.{restore_uuid}.{cluster_id}")
+    }
+}
+
 /// Arguments of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
@@ -164,6 +217,10 @@ pub struct ServeArgs {
     /// `new` allows to create a cluster when no configured peer belongs to one.
     #[arg(long)]
     pub initial_cluster: Option<InitialCluster>,
+    /// The token of `chronik-snapshotd restore-cluster`: begin the next life of a lost cluster from its snapshots. All
+    /// brokers need it, and empty data directories.
+    #[arg(long)]
+    pub restore_token: Option<RestoreToken>,
     /// Size in bytes at which a segment is sealed. Equal on all brokers, so that they name sealed segments alike.
     #[arg(long, default_value = "16777216")]
     pub segment_bytes: NonZeroU64,
@@ -183,6 +240,13 @@ impl ServeArgs {
         }
         if !self.peers.0.contains_key(&self.broker_id) {
             return Err(ConfigError::SelfMissing(self.broker_id));
+        }
+        if let Some(token) = &self.restore_token {
+            let other_id = self.cluster_id.as_ref();
+            let other_id = other_id.is_some_and(|id| *id != token.cluster_id);
+            if self.initial_cluster.is_some() || other_id {
+                return Err(ConfigError::RestoreAndNew);
+            }
         }
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         match &self.cluster_id {

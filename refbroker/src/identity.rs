@@ -84,6 +84,9 @@ pub struct Identity {
     pub replica_uuid: Uuid,
     /// The members that the cluster was created with; empty when this broker came later or came back.
     pub initial_members: Vec<Member>,
+    /// The restore that this life of the cluster began with, for those who began it.
+    #[serde(default)]
+    pub restore_uuid: Option<Uuid>,
 }
 
 impl Identity {
@@ -181,6 +184,7 @@ mod tests {
             broker_id: 1,
             replica_uuid: first,
             initial_members: Vec::new(),
+            restore_uuid: None,
         };
         store(dir.path(), &identity).unwrap();
         assert_eq!(load(dir.path()).unwrap(), Some(identity));

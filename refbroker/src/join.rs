@@ -8,6 +8,7 @@
 //! | nothing | a cluster that knows this very replica id | it founded the cluster and never ran: founder |
 //! | nothing | a cluster that knows another one, or none | LOST (or new): joins under new peer ids |
 //! | nothing | all of them know of no cluster, `new` allowed | founder; all see the same members |
+//! | nothing | all of them want to begin the same restore | founder of the next incarnation |
 //! | nothing | anything less | wait |
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
@@ -17,7 +18,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::{
-    config::{InitialCluster, ServeArgs},
+    config::{InitialCluster, RestoreToken, ServeArgs},
     driver::input::NewReplica,
     identity::{self, Identity, IdentityError, Member},
     meta,
@@ -50,6 +51,17 @@ pub enum JoinError {
         /// Ours.
         wanted: String,
     },
+    /// The data directory belongs to a former life of the cluster.
+    #[error(
+        "the cluster was restored into incarnation {now}; this disk belongs to incarnation {was} and is of no use to \
+         it: keep it for whoever investigates, and start with an empty --data-dir"
+    )]
+    FormerLife {
+        /// Of the disk.
+        was: u64,
+        /// Of the cluster.
+        now: u64,
+    },
     /// The data directory belongs to another broker.
     #[error("the data directory belongs to broker {0}")]
     OtherBroker(i32),
@@ -66,9 +78,16 @@ pub struct Disk {
 }
 
 /// Opens the disk; one that is not in one piece is discarded.
-pub fn open_disk(data_dir: &Path, broker_id: i32) -> Result<Disk, JoinError> {
+pub fn open_disk(
+    data_dir: &Path,
+    broker_id: i32,
+    restore: Option<&RestoreToken>,
+) -> Result<Disk, JoinError> {
     crate::disk::create_dir(data_dir).map_err(IdentityError::from)?;
     let mut found = identity::load(data_dir)?;
+    if let (Some(identity), Some(token)) = (&found, restore) {
+        check_life(identity, &token.cluster_id, token.incarnation)?;
+    }
     if let Some(identity) = &found {
         if identity.broker_id != broker_id {
             return Err(JoinError::OtherBroker(identity.broker_id));
@@ -99,7 +118,7 @@ pub fn open_disk(data_dir: &Path, broker_id: i32) -> Result<Disk, JoinError> {
         // A log without its identity file: another life.
         drop(log);
         identity::discard(data_dir, replica_uuid)?;
-        return open_disk(data_dir, broker_id);
+        return open_disk(data_dir, broker_id, restore);
     }
     if log.identity().is_none() {
         log.set_identity(replica_uuid.as_bytes())?;
@@ -110,6 +129,23 @@ pub fn open_disk(data_dir: &Path, broker_id: i32) -> Result<Disk, JoinError> {
         replica_uuid,
         log,
     })
+}
+
+/// A disk serves one life of one cluster.
+fn check_life(identity: &Identity, cluster_id: &str, incarnation: u64) -> Result<(), JoinError> {
+    if identity.cluster_id != cluster_id {
+        return Err(JoinError::OtherCluster {
+            found: identity.cluster_id.clone(),
+            wanted: cluster_id.to_owned(),
+        });
+    }
+    if identity.incarnation < incarnation {
+        return Err(JoinError::FormerLife {
+            was: identity.incarnation,
+            now: incarnation,
+        });
+    }
+    Ok(())
 }
 
 fn log_is_bound(data_dir: &Path, identity: &Identity) -> Result<bool, JoinError> {
@@ -145,18 +181,29 @@ pub async fn find_cluster(
     let mut rounds = 0_u32;
     loop {
         let answers = ask_all(clients, me).await;
-        if let Some(formed) = answers.values().find(|answer| answer.formed) {
+        let restore = args.restore_token.as_ref();
+        let life = restore.map_or(0, |token| token.incarnation);
+        let formed = answers.values().filter(|answer| answer.formed);
+        // A survivor of a former life speaks for nobody.
+        if let Some(formed) = formed.max_by_key(|answer| answer.incarnation)
+            && formed.incarnation >= life
+        {
             return join_formed(args, formed, me);
         }
         let others = args.peers.0.len() - 1;
-        let may_found = args.initial_cluster == Some(InitialCluster::New);
-        if may_found && answers.len() == others {
+        let may_found = args.initial_cluster == Some(InitialCluster::New) || restore.is_some();
+        let wanted = restore.map(ToString::to_string).unwrap_or_default();
+        let agreed = answers
+            .values()
+            .filter(|answer| !answer.formed && answer.restore_token == wanted)
+            .count();
+        if may_found && agreed == others {
             return Ok(found(args, answers.into_values(), me));
         }
         if rounds.is_multiple_of(20) {
             info!(
                 answered = answers.len(),
-                others, may_found, "looking for a cluster"
+                agreed, others, may_found, "looking for a cluster"
             );
         }
         rounds += 1;
@@ -177,6 +224,14 @@ fn join_formed(
             wanted: wanted.clone(),
         });
     }
+    if let Some(token) = &args.restore_token
+        && token.cluster_id != formed.cluster_id
+    {
+        return Err(JoinError::OtherCluster {
+            found: formed.cluster_id.clone(),
+            wanted: token.cluster_id.clone(),
+        });
+    }
     let founders = formed.initial_members.iter().cloned();
     let founders: Vec<Member> = founders.filter_map(Member::from_proto).collect();
     // Known by this very id, and this disk never had an identity: it has not run yet.
@@ -192,6 +247,7 @@ fn join_formed(
         broker_id: me.broker_id,
         replica_uuid: me.replica_uuid,
         initial_members: if am_founder { founders } else { Vec::new() },
+        restore_uuid: restore_uuid(args).filter(|_| am_founder),
     })
 }
 
@@ -202,30 +258,38 @@ fn found(args: &ServeArgs, answers: impl Iterator<Item = WhoAmIResponse>, me: &M
     let default_id = members
         .first()
         .map_or(me.replica_uuid, |first| first.replica_uuid);
-    let cluster_id = args.cluster_id.clone();
+    let restore = args.restore_token.as_ref();
+    let cluster_id = restore.map(|token| token.cluster_id.clone());
+    let cluster_id = cluster_id.or_else(|| args.cluster_id.clone());
     let cluster_id = cluster_id.unwrap_or_else(|| default_id.to_string());
-    info!(%cluster_id, members = members.len(), "founding a cluster");
+    let incarnation = restore.map_or(1, |token| token.incarnation);
+    info!(%cluster_id, incarnation, members = members.len(), "founding a cluster");
     Identity {
         cluster_id,
-        incarnation: 1,
+        incarnation,
         broker_id: me.broker_id,
         replica_uuid: me.replica_uuid,
         initial_members: members,
+        restore_uuid: restore_uuid(args),
     }
+}
+
+fn restore_uuid(args: &ServeArgs) -> Option<Uuid> {
+    args.restore_token.as_ref().map(|token| token.restore_uuid)
 }
 
 /// The replica of `__meta` that a founder starts with.
 pub fn founders_meta(identity: &Identity) -> NewReplica {
     let members = identity.initial_members.iter();
+    let peer_id = |broker_id| meta::founder_peer_id(identity.incarnation, broker_id);
     NewReplica {
         group_id: meta::GROUP_ID,
         topic: meta::TOPIC.to_owned(),
         partition: 0,
         topic_id: meta::TOPIC_ID.to_owned(),
-        peer_id: meta::founder_peer_id(identity.broker_id),
-        initial_voters: members
-            .map(|member| meta::founder_peer_id(member.broker_id))
-            .collect(),
+        peer_id: peer_id(identity.broker_id),
+        initial_voters: members.map(|member| peer_id(member.broker_id)).collect(),
+        restored: identity.restore_uuid.is_some(),
     }
 }
 
@@ -253,6 +317,7 @@ pub async fn join(clients: &Arc<Clients>, identity: &Identity, me: &Member) -> N
                     topic_id: meta::TOPIC_ID.to_owned(),
                     peer_id: answer.meta_peer_id,
                     initial_voters: answer.meta_initial_voters,
+                    restored: false,
                 };
             }
         }
@@ -260,9 +325,29 @@ pub async fn join(clients: &Arc<Clients>, identity: &Identity, me: &Member) -> N
     }
 }
 
-/// What the `__meta` leader knows of this broker's disk; `None` = it did not answer.
-pub async fn confirmed_uuid(clients: &Clients, me: &Member) -> Option<String> {
-    let answers = ask_all(clients, me).await;
-    let authoritative = answers.into_values().find(|answer| answer.authoritative);
-    authoritative.map(|answer| answer.known_replica_uuid)
+/// What the others say of this broker's disk.
+pub enum Standing {
+    /// Nobody who could tell has answered.
+    Unknown,
+    /// The `__meta` leader knows this replica id; empty = it knows none.
+    Known(String),
+    /// The cluster goes on in this later incarnation.
+    FormerLife(u64),
+}
+
+/// Asks all brokers.
+pub async fn standing(clients: &Clients, me: &Member, identity: &Identity) -> Standing {
+    let answers = ask_all(clients, me).await.into_values();
+    let same = answers.filter(|answer| answer.formed && answer.cluster_id == identity.cluster_id);
+    let same: Vec<_> = same.collect();
+    let last = same.iter().map(|answer| answer.incarnation).max();
+    if let Some(last) = last.filter(|last| *last > identity.incarnation) {
+        return Standing::FormerLife(last);
+    }
+    let authoritative = same
+        .into_iter()
+        .find(|answer| answer.authoritative && answer.incarnation == identity.incarnation);
+    authoritative.map_or(Standing::Unknown, |answer| {
+        Standing::Known(answer.known_replica_uuid)
+    })
 }

@@ -1,5 +1,8 @@
 //! A replica that this broker lost: seeded by the sidecar, or started as an empty learner, never as a voter.
 //!
+//! The first voters of a restored cluster start from what the plan of the restore names; they wait for it for as long
+//! as it takes, and start empty only if the plan names nothing.
+//!
 //! Any end of the conversation without a commit leaves nothing behind: dropping the staged bytes removes them.
 
 use std::{
@@ -13,10 +16,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status, Streaming, transport::Endpoint};
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::{
     config::SidecarEndpoint,
-    driver::input::{DriverHandle, Input, NewReplica, StartRefusal},
+    driver::{
+        input::{DriverHandle, Input, NewReplica, StartRefusal},
+        shared::Shared,
+    },
     meta,
     peer::{CONNECTION_WINDOW_BYTES, MAX_FRAME_BYTES, STREAM_WINDOW_BYTES, client::Clients},
     proto::{
@@ -54,6 +61,12 @@ pub const LOST_QUEUE: usize = 1024;
 
 /// What seeding needs to know.
 pub struct Seeder {
+    /// Places for conversations.
+    pub slots: Semaphore,
+    /// What the cluster wants.
+    pub shared: Arc<Shared>,
+    /// The restore that this life of the cluster began with.
+    pub restore_uuid: Option<Uuid>,
     /// The sidecar.
     pub sidecar: Option<SidecarEndpoint>,
     /// The other brokers.
@@ -75,6 +88,8 @@ enum Conversation {
     Started,
     /// There is nothing to be had.
     NoSeed(String),
+    /// The plan of the restore names nothing for this partition.
+    NotPlanned,
     /// Perhaps later.
     Later(String),
 }
@@ -87,32 +102,35 @@ impl Seeder {
         tracker: TaskTracker,
         stop: CancellationToken,
     ) {
-        let slots = Arc::new(Semaphore::new(MAX_SEEDS));
         while let Some(replica) = lost.recv().await {
-            let (seeder, slots, stop) = (self.clone(), slots.clone(), stop.clone());
+            let (seeder, stop) = (self.clone(), stop.clone());
             tracker.spawn(async move {
-                let work = async {
-                    let _slot = slots.acquire().await;
-                    seeder.seed(replica).await;
-                };
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = work => {}
+                    () = seeder.seed(replica) => {}
                 }
             });
         }
     }
 
-    /// Returns once the replica runs.
+    /// Places for conversations: nobody holds one while it waits for better times.
+    pub fn slots() -> Semaphore {
+        Semaphore::new(MAX_SEEDS)
+    }
+
+    /// Returns once the replica runs, or is not wanted any more.
     pub async fn seed(&self, replica: NewReplica) {
+        if replica.restored {
+            return self.restore(replica).await;
+        }
         let since = Instant::now();
         let mut pause = FIRST_RETRY;
         let mut settled = self.sidecar.is_none();
         let (group_id, topic) = (replica.group_id, replica.topic.as_str());
-        loop {
+        while self.is_wanted(&replica) {
             if !settled {
-                match self.converse(&replica).await {
-                    Conversation::Started => return,
+                match self.try_once(&replica).await {
+                    Conversation::Started | Conversation::NotPlanned => return,
                     Conversation::NoSeed(reason) => {
                         info!(group_id, topic, %reason, "no seed");
                         settled = true;
@@ -138,6 +156,42 @@ impl Seeder {
         }
     }
 
+    /// A first voter of a restored cluster.
+    async fn restore(&self, replica: NewReplica) {
+        let mut pause = FIRST_RETRY;
+        let (group_id, topic) = (replica.group_id, replica.topic.as_str());
+        while self.is_wanted(&replica) {
+            match self.try_once(&replica).await {
+                Conversation::Started => return,
+                Conversation::NotPlanned => {
+                    warn!(
+                        group_id,
+                        topic, "the plan restores nothing here: starting empty"
+                    );
+                    return self.start_empty(replica).await;
+                }
+                Conversation::NoSeed(reason) | Conversation::Later(reason) => {
+                    warn!(group_id, topic, %reason, "not restored yet");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// False once the topic is deleted.
+    fn is_wanted(&self, replica: &NewReplica) -> bool {
+        let meta = self.shared.meta();
+        let group_id = meta.group_id(&replica.topic, replica.partition);
+        replica.group_id == meta::GROUP_ID || group_id == Some(replica.group_id)
+    }
+
+    async fn try_once(&self, replica: &NewReplica) -> Conversation {
+        // The semaphore is never closed.
+        let _slot = self.slots.acquire().await;
+        self.converse(replica).await
+    }
+
     async fn start_empty(&self, replica: NewReplica) {
         let started = self.driver.ask(|reply| Input::Start {
             replica: Box::new(replica),
@@ -145,7 +199,7 @@ impl Seeder {
             reply,
         });
         if let Some(Err(refusal)) = started.await {
-            warn!(%refusal, "empty learner not started");
+            warn!(%refusal, "empty replica not started");
         }
     }
 
@@ -215,7 +269,13 @@ impl Seeder {
             local_log: None,
             min_index,
             accepted_state_codecs: vec![codec_of(replica).to_owned()],
+            restore_uuid: self.restore_of(replica),
         }
+    }
+
+    fn restore_of(&self, replica: &NewReplica) -> String {
+        let restore = self.restore_uuid.filter(|_| replica.restored);
+        restore.map(|uuid| uuid.to_string()).unwrap_or_default()
     }
 
     fn lineage_of(&self, replica: &NewReplica) -> Lineage {
@@ -270,7 +330,9 @@ impl Seeder {
                     offer = Offer::default();
                     Ok(())
                 }
-                Some(bootstrap_response::Message::Outcome(outcome)) => return settled(&outcome),
+                Some(bootstrap_response::Message::Outcome(outcome)) => {
+                    return settled(&outcome, replica.restored);
+                }
                 Some(bootstrap_response::Message::Progress(_)) | None => Ok(()),
             };
             if let Err(error) = step {
@@ -288,6 +350,7 @@ impl Seeder {
             lineage: self.lineage_of(replica),
             partition: partition_of(replica),
             seed_for_peer: Some(replica.peer_id),
+            restored: replica.restored,
         };
         let group_dir = self.groups_dir.join(format!("{:016}", replica.group_id));
         blocking(move || Staging::begin(&group_dir, header, &expected)).await
@@ -380,9 +443,10 @@ impl Offer {
     }
 }
 
-fn settled(outcome: &BootstrapOutcome) -> Conversation {
+fn settled(outcome: &BootstrapOutcome, restored: bool) -> Conversation {
     let detail = format!("{}: {}", outcome.result().as_str_name(), outcome.detail);
     match outcome.result() {
+        BootstrapResult::NoSnapshot if restored => Conversation::NotPlanned,
         BootstrapResult::NoSnapshot | BootstrapResult::NotCovered | BootstrapResult::Disabled => {
             Conversation::NoSeed(detail)
         }

@@ -28,8 +28,8 @@ pub enum CatalogError {
         /// Whose it is.
         partition: crate::raft::TopicPartition,
     },
-    /// A manifest of ours could not be written as bytes.
-    #[error("the manifest breaks the format: {0}")]
+    /// An object of ours could not be written as bytes.
+    #[error("what is to be written breaks the format: {0}")]
     Encode(FormatError),
     /// No identity although logs were truncated: this is not the place the snapshots went to.
     #[error(
@@ -80,6 +80,14 @@ pub enum CatalogError {
         /// The object.
         key: String,
     },
+    /// A plan under the name of another one.
+    #[error("{key} is the plan of restore {restore_uuid}: it does not belong under this name")]
+    WrongPlan {
+        /// The object.
+        key: String,
+        /// Whose it is.
+        restore_uuid: uuid::Uuid,
+    },
     /// A file that the manifest points into is being deleted or is gone.
     #[error("{file} is {state}: the snapshot is not proven, and the next one starts anew")]
     Undermined {
@@ -127,9 +135,10 @@ impl CatalogError {
             | Self::IdentityMismatch { .. }
             | Self::IdentityAmbiguous { .. }
             | Self::DeletionBlocked { .. } => Kind::Invalid,
-            Self::WrongFolder { .. } | Self::IdentityLost { .. } | Self::ProofMismatch { .. } => {
-                Kind::Corrupt
-            }
+            Self::WrongFolder { .. }
+            | Self::WrongPlan { .. }
+            | Self::IdentityLost { .. }
+            | Self::ProofMismatch { .. } => Kind::Corrupt,
             Self::Occupied { .. } | Self::Undermined { .. } | Self::Quarantined { .. } => {
                 Kind::Conflict
             }

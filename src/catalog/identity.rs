@@ -3,11 +3,10 @@
 //! Identities are append-only and their bytes are deterministic: any number of sidecars may claim a new store at
 //! once and write the same thing. The highest incarnation wins; two different ones of the highest: all refuse.
 
+use uuid::Uuid;
+
 use super::{Catalog, CatalogError};
-use crate::{
-    format::{IDENTITY_MAX_BYTES, Identity},
-    store::PutNew,
-};
+use crate::format::{IDENTITY_MAX_BYTES, Identity};
 
 /// What the broker says about its cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,29 +37,21 @@ impl Catalog {
 
     /// Reads the identity, if there is one.
     pub async fn read_identity(&self) -> Result<Option<Identity>, CatalogError> {
-        let folder = self.keys().identity_folder();
-        let listed = self.store().list(&folder).await?;
-        let mut named: Vec<_> = listed
-            .into_iter()
-            .filter_map(|info| {
-                let name = info.key.as_str().strip_prefix(&folder)?;
-                Some((Identity::parse_file_name(name).ok()?, info.key))
-            })
-            .collect();
-        named.sort_by_key(|((incarnation, _), _)| std::cmp::Reverse(*incarnation));
-        let Some(((incarnation, _), key)) = named.first() else {
+        let lives = self.lives().await?;
+        let Some((incarnation, uuid)) = lives.first() else {
             return Ok(None);
         };
-        if named
+        if lives
             .get(1)
-            .is_some_and(|((second, _), _)| second == incarnation)
+            .is_some_and(|(second, _)| second == incarnation)
         {
             return Err(CatalogError::IdentityAmbiguous {
                 incarnation: *incarnation,
-                prefix: folder,
+                prefix: self.keys().identity_folder(),
             });
         }
-        let object = self.store().get(key, IDENTITY_MAX_BYTES).await?;
+        let key = self.keys().identity_named(*incarnation, *uuid)?;
+        let object = self.store().get(&key, IDENTITY_MAX_BYTES).await?;
         let identity = Identity::decode(&object.bytes).map_err(|source| CatalogError::Format {
             key: key.to_string(),
             source,
@@ -68,19 +59,37 @@ impl Catalog {
         Ok(Some(identity))
     }
 
+    /// Every life of the cluster that the store's names tell of, the last one first: incarnation and restore uuid.
+    pub async fn lives(&self) -> Result<Vec<(u64, Uuid)>, CatalogError> {
+        let folder = self.keys().identity_folder();
+        let listed = self.store().list(&folder).await?;
+        let named = listed.iter().filter_map(|info| {
+            let name = info.key.as_str().strip_prefix(&folder)?;
+            Identity::parse_file_name(name).ok()
+        });
+        let mut lives: Vec<_> = named.collect();
+        lives.sort_by(|a, b| b.cmp(a));
+        Ok(lives)
+    }
+
+    /// Writes an identity, create-only, and reads back that it is the one that counts.
+    pub async fn write_identity(&self, identity: &Identity) -> Result<(), CatalogError> {
+        let key = self.keys().identity(identity)?;
+        self.write_once(&key, identity.encode()).await?;
+        match self.read_identity().await? {
+            Some(read) if read == *identity => Ok(()),
+            _ => Err(CatalogError::IdentityLost {
+                key: key.to_string(),
+            }),
+        }
+    }
+
     /// Writes the identity of a cluster into a store that has none, and reads it back.
     pub async fn claim(&self, claim: &ClusterClaim) -> Result<(), CatalogError> {
         let identity =
             Identity::first(&claim.cluster_id, claim.incarnation).map_err(CatalogError::Encode)?;
         let key = self.keys().identity(&identity)?;
-        match self.store().put_new(&key, identity.encode()).await? {
-            PutNew::Created | PutNew::SameBytes => {}
-            PutNew::OtherBytes => {
-                return Err(CatalogError::Occupied {
-                    key: key.to_string(),
-                });
-            }
-        }
+        self.write_once(&key, identity.encode()).await?;
         match self.read_identity().await? {
             Some(read) => compare(&read, claim),
             None => Err(CatalogError::IdentityLost {

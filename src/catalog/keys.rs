@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! {prefix}@cluster/{incarnation:010}-{restore_uuid}.json        identity
+//! {prefix}@holds/{restore_uuid}.json                            restore plan
 //! {prefix}{topic}/{partition}/{id}.snap                         stored blocks ({id}.1.snap, ... when huge)
 //! {prefix}{topic}/{partition}/{id}.manifest.json                the commit
 //! {prefix}{topic}/{partition}/{id}.verified.json                the proof
@@ -10,12 +11,15 @@
 //! ```
 //!
 //! In topic names every byte outside `[A-Za-z0-9._-]` is written `%XX`, and so are the dots of `.` and `..`:
-//! no topic can collide with `@cluster` or leave its folder.
+//! no topic can collide with `@cluster` and `@holds`, or leave its folder.
 
 use uuid::Uuid;
 
 use crate::{
-    format::{FileName, IDENTITY_FOLDER, Identity, SnapName, SnapshotId, encode_topic},
+    format::{
+        FileName, IDENTITY_FOLDER, Identity, PLAN_FOLDER, RestorePlan, SnapName, SnapshotId,
+        encode_topic,
+    },
     raft::TopicPartition,
     store::{Key, StoreError},
 };
@@ -39,6 +43,17 @@ impl Keys {
         format!("{}{IDENTITY_FOLDER}", self.prefix)
     }
 
+    /// Everything that is ours, with the closing slash, or empty.
+    pub fn root(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The plan of a restore.
+    pub fn plan(&self, restore_uuid: Uuid) -> Result<Key, StoreError> {
+        let name = RestorePlan::file_name(restore_uuid);
+        Key::new(format!("{}{PLAN_FOLDER}{name}", self.prefix))
+    }
+
     /// A partition's folder, with the closing slash.
     pub fn folder(&self, partition: &TopicPartition) -> String {
         let topic = encode_topic(&partition.topic);
@@ -47,11 +62,13 @@ impl Keys {
 
     /// An identity.
     pub fn identity(&self, identity: &Identity) -> Result<Key, StoreError> {
-        Key::new(format!(
-            "{}{}",
-            self.identity_folder(),
-            identity.file_name()
-        ))
+        self.identity_named(identity.incarnation, identity.restore_uuid)
+    }
+
+    /// An identity, by what its name says.
+    pub fn identity_named(&self, incarnation: u64, restore_uuid: Uuid) -> Result<Key, StoreError> {
+        let name = Identity::name(incarnation, restore_uuid);
+        Key::new(format!("{}{name}", self.identity_folder()))
     }
 
     /// An object in a partition's folder.

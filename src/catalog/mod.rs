@@ -13,6 +13,7 @@ mod folder;
 mod identity;
 pub mod keys;
 mod listing;
+mod plans;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -28,13 +29,17 @@ pub use folder::{Flag, Folder, Snapshot, Unreadable};
 pub use identity::ClusterClaim;
 pub use sweep::{SweepReport, Sweeper};
 
-use crate::{catalog::keys::Keys, raft::TopicPartition, store::Store};
+use uuid::Uuid;
+
+use crate::{catalog::keys::Keys, format::RestorePlan, raft::TopicPartition, store::Store};
 
 /// The snapshots in a store, below one prefix.
 pub struct Catalog {
     store: Store,
     keys: Keys,
     folders: Mutex<HashMap<TopicPartition, Arc<Folder>>>,
+    /// The plan that was read last.
+    plan: Mutex<Option<Arc<RestorePlan>>>,
 }
 
 impl Catalog {
@@ -44,6 +49,7 @@ impl Catalog {
             store,
             keys: Keys::new(prefix),
             folders: Mutex::new(HashMap::new()),
+            plan: Mutex::new(None),
         }
     }
 
@@ -65,6 +71,17 @@ impl Catalog {
     /// Drops what is known of partitions that `keep` does not name.
     pub fn retain(&self, keep: impl Fn(&TopicPartition) -> bool) {
         self.cache().retain(|partition, _| keep(partition));
+    }
+
+    fn known_plan(&self, restore_uuid: Uuid) -> Option<Arc<RestorePlan>> {
+        let known = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .clone()
+            .filter(|plan| plan.restore_uuid == restore_uuid)
+    }
+
+    fn remember_plan(&self, plan: Arc<RestorePlan>) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
     }
 
     fn cache(&self) -> MutexGuard<'_, HashMap<TopicPartition, Arc<Folder>>> {

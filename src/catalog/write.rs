@@ -1,5 +1,7 @@
 //! The commit side: manifest, the check that nothing under it is being deleted, proof; and taking a commit back.
 
+use bytes::Bytes;
+
 use super::{Catalog, CatalogError};
 use crate::{
     format::{
@@ -7,24 +9,27 @@ use crate::{
     },
     mutation::{self, Mutation},
     raft::TopicPartition,
-    store::{PutNew, StoreError},
+    store::{Key, PutNew, StoreError},
 };
 
 impl Catalog {
+    /// Writes an object under a name that nobody else gives to other bytes.
+    pub(super) async fn write_once(&self, key: &Key, bytes: Bytes) -> Result<(), CatalogError> {
+        match self.store().put_new(key, bytes).await? {
+            PutNew::Created | PutNew::SameBytes => Ok(()),
+            PutNew::OtherBytes => Err(CatalogError::Occupied {
+                key: key.to_string(),
+            }),
+        }
+    }
+
     /// Writes the manifest: from here on the snapshot exists. Every unclear answer is settled by reading back.
     pub async fn commit(&self, manifest: &Manifest) -> Result<ManifestDigest, CatalogError> {
         let (bytes, digest) = manifest.seal().map_err(CatalogError::Encode)?;
         let key = self
             .keys()
             .manifest(&manifest.partition, manifest.snapshot_id)?;
-        match self.store().put_new(&key, bytes).await? {
-            PutNew::Created | PutNew::SameBytes => {}
-            PutNew::OtherBytes => {
-                return Err(CatalogError::Occupied {
-                    key: key.to_string(),
-                });
-            }
-        }
+        self.write_once(&key, bytes).await?;
         let (_, read_back) = self
             .read_manifest(&manifest.partition, manifest.snapshot_id)
             .await?;

@@ -5,20 +5,27 @@ mod config_check;
 mod config_print;
 mod exit;
 mod init;
+mod restore_cluster;
 mod run;
 
 use std::{
     error::Error,
     ffi::OsString,
     io::{self, Write as _},
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
 
 pub use exit::ExitStatus;
+pub use restore_cluster::RestoreCluster;
 
 use self::args::ConfigArgs;
-use crate::config::{Config, ConfigError, Warning};
+use crate::{
+    config::{Config, ConfigError, Warning},
+    format::RestoreToken,
+    pipeline::recovery::{Check, Survey},
+};
 
 /// Snapshots, log truncation and re-seeding for the Raft partitions of a broker.
 #[derive(Debug, Parser)]
@@ -44,6 +51,19 @@ enum Command {
         /// them are gone for good.
         #[arg(long)]
         adopt: bool,
+    },
+    /// After the loss of a whole cluster: show what the store can bring back, and begin its next incarnation.
+    ///
+    /// Without `--confirm` nothing is written.
+    RestoreCluster {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Begin: the code that the shown plan ends with. Any change of what would be restored changes the code.
+        #[arg(long, value_name = "CODE")]
+        confirm: Option<String>,
+        /// Trust proofs and look at one block of each file, instead of reading every snapshot completely.
+        #[arg(long)]
+        quick: bool,
     },
     /// Look at the configuration without running.
     Config {
@@ -79,6 +99,16 @@ pub trait Daemon {
 
     /// Claims the store for the broker's cluster and tells whose it is now.
     fn init(&self, config: Config, adopt: bool) -> Result<String, Self::Error>;
+
+    /// Finds out what a restore of the whole cluster would bring back; begins it if it was confirmed.
+    fn restore_cluster(
+        &self,
+        config: Config,
+        request: &RestoreCluster,
+    ) -> Result<(Survey, Option<RestoreToken>), Self::Error>;
+
+    /// Wall time since the Unix epoch, for ages that people read.
+    fn wall(&self) -> Duration;
 }
 
 /// Parses `arguments` (the program's name first), carries the command out and tells how the process is to end.
@@ -97,6 +127,18 @@ pub fn main<D: Daemon>(
     match arguments.command {
         Command::Run { config } => run::run(config.sources(environment), daemon),
         Command::Init { config, adopt } => init::run(&config.sources(environment), adopt, daemon),
+        Command::RestoreCluster {
+            config,
+            confirm: confirmation,
+            quick,
+        } => {
+            let check = if quick { Check::Quick } else { Check::Full };
+            let request = RestoreCluster {
+                check,
+                confirmation,
+            };
+            restore_cluster::run(&config.sources(environment), &request, daemon)
+        }
         Command::Config { command } => match command {
             ConfigCommand::Check { config } => config_check::run(&config.sources(environment)),
             ConfigCommand::Print { config, output } => {

@@ -26,6 +26,13 @@ pub struct SnapshotId {
 pub const SNAPSHOT_ID_LEN_BYTES: usize = 20 + 1 + 20 + 1 + 8 + 1 + 36;
 
 impl SnapshotId {
+    /// At or above every other id.
+    pub const MAX: Self = Self {
+        last_included: LogId::new(u64::MAX, u64::MAX),
+        lineage_hash: u32::MAX,
+        uuid: Uuid::max(),
+    };
+
     /// An id for a new attempt.
     pub fn new(last_included: LogId, lineage: &Lineage, uuid: Uuid) -> Self {
         Self {

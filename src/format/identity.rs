@@ -72,7 +72,12 @@ impl Identity {
 
     /// Its name inside [`IDENTITY_FOLDER`]: `{incarnation:010}-{restore_uuid}.json`.
     pub fn file_name(&self) -> String {
-        format!("{:010}-{}.json", self.incarnation, self.restore_uuid)
+        Self::name(self.incarnation, self.restore_uuid)
+    }
+
+    /// The name of an identity by its parts.
+    pub fn name(incarnation: u64, restore_uuid: Uuid) -> String {
+        format!("{incarnation:010}-{restore_uuid}.json")
     }
 
     /// The incarnation and uuid of a name inside [`IDENTITY_FOLDER`].
@@ -82,9 +87,7 @@ impl Identity {
             Some((incarnation.parse().ok()?, Uuid::try_parse(uuid).ok()?))
         });
         parsed
-            .filter(|(incarnation, uuid): &(u64, Uuid)| {
-                name == format!("{incarnation:010}-{uuid}.json")
-            })
+            .filter(|(incarnation, uuid): &(u64, Uuid)| name == Self::name(*incarnation, *uuid))
             .ok_or_else(|| names::illegal(name))
     }
 

@@ -13,6 +13,7 @@ mod id;
 mod identity;
 mod manifest;
 mod names;
+mod plan;
 mod proof;
 mod rules;
 mod splitter;
@@ -28,6 +29,7 @@ pub use id::{SNAPSHOT_ID_LEN_BYTES, SnapshotId};
 pub use identity::{IDENTITY_FOLDER, Identity};
 pub use manifest::{BlockRef, CreatedBy, FileExtent, Manifest, Part};
 pub use names::{FileName, SnapName, decode_topic, encode_topic};
+pub use plan::{PLAN_FOLDER, PlannedPartition, RestorePlan, RestoreToken};
 pub use proof::{CheckedObject, Proof, Quarantine};
 pub use rules::{Object, Rule};
 pub use splitter::{BlockSplitter, ExpectedPart, RawBlock};
@@ -61,6 +63,12 @@ pub const IDENTITY_MAX_BYTES: u64 = 64 << 10;
 
 /// Most bytes of a quarantine mark.
 pub const QUARANTINE_MAX_BYTES: u64 = 64 << 10;
+
+/// Most bytes of a restore plan.
+pub const PLAN_MAX_BYTES: u64 = 64 << 20;
+
+/// Most partitions of a restore plan.
+pub const PLAN_PARTITIONS_MAX: usize = 100_000;
 
 /// Most bytes of the reason in a quarantine mark.
 pub const REASON_MAX_BYTES: usize = 1024;

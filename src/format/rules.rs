@@ -3,8 +3,8 @@
 use thiserror::Error;
 
 use super::{
-    BLOCK_MAX_BYTES, BLOCK_STORED_MAX_BYTES, CONF_MEMBERS_MAX, PARTS_MAX, REASON_MAX_BYTES,
-    REFERENCES_MAX,
+    BLOCK_MAX_BYTES, BLOCK_STORED_MAX_BYTES, CONF_MEMBERS_MAX, PARTS_MAX, PLAN_PARTITIONS_MAX,
+    REASON_MAX_BYTES, REFERENCES_MAX,
 };
 
 /// Kinds of object and pieces of objects, for errors.
@@ -22,6 +22,9 @@ pub enum Object {
     /// `{id}.quarantined.json`
     #[error("quarantine mark")]
     Quarantine,
+    /// `@holds/...json`
+    #[error("restore plan")]
+    Plan,
     /// One block of a `.snap`.
     #[error("block")]
     Block,
@@ -99,6 +102,14 @@ pub enum Rule {
     OwnFileNumber { reference: usize },
     #[error("objects names each .snap file once and at least one")]
     CheckedObjects,
+    #[error("a plan has at most {PLAN_PARTITIONS_MAX} partitions")]
+    PlanSize,
+    #[error("partitions are ascending by partition, then topic_id, each once")]
+    PlanOrder,
+    #[error("partition {position}: snapshot_id carries the hash of its lineage")]
+    PlanLineage { position: usize },
+    #[error("partition {position}: from_incarnation is below the plan's incarnation")]
+    PlanIncarnation { position: usize },
     #[error("reason has 1 to {REASON_MAX_BYTES} bytes without control characters")]
     Reason,
 }

@@ -17,7 +17,9 @@
 mod compact;
 mod error;
 pub mod plane;
+mod planned;
 mod prove;
+pub mod recovery;
 mod restore;
 mod retain;
 mod snapshot;

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::{
     Pipeline, PipelineError, Stage,
@@ -50,6 +51,8 @@ pub struct RestoreRequest {
     pub accepted_state_codecs: Vec<String>,
     /// The broker's boot id.
     pub boot_id: String,
+    /// The restore that the broker takes part in as one of the first voters of the new incarnation.
+    pub restore_uuid: Option<Uuid>,
 }
 
 /// Phases of a restore, for progress.
@@ -216,7 +219,7 @@ impl RestoreError {
 const CHUNKS_AHEAD: usize = 2;
 
 /// How one candidate ended.
-enum Attempt {
+pub(super) enum Attempt {
     Installed(LogId),
     /// Damaged or gone; another one may be whole.
     Damaged(String),
@@ -263,6 +266,11 @@ impl Pipeline {
         let info = self.ask_broker(request).await?;
         let identity = self.check_identity(&info).await;
         identity.map_err(|cause| Scope::new(Stage::Identity, partition).error(cause))?;
+        if let Some(restore_uuid) = request.restore_uuid {
+            return self
+                .restore_planned(&info, request, restore_uuid, sink)
+                .await;
+        }
         let mut tried = BTreeSet::new();
         let mut unusable = Unusable::default();
         // Retention may replace what is being sent; what it left is in the next listing.
@@ -339,7 +347,7 @@ impl Pipeline {
         })
     }
 
-    async fn try_one(
+    pub(super) async fn try_one(
         &self,
         info: &BrokerInfo,
         snapshot: &Snapshot,

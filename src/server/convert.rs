@@ -94,6 +94,13 @@ pub(super) fn restore_request(begin: v1::BootstrapBegin) -> Result<RestoreReques
             "is empty: name at least one encoding",
         ));
     }
+    let restore_uuid = match begin.restore_uuid.as_str() {
+        "" => None,
+        text => Some(
+            text.parse()
+                .map_err(|_| invalid("restore_uuid", "is not a UUID"))?,
+        ),
+    };
     Ok(RestoreRequest {
         partition: partition(begin.partition)?,
         lineage,
@@ -101,6 +108,7 @@ pub(super) fn restore_request(begin: v1::BootstrapBegin) -> Result<RestoreReques
         min_index: begin.min_index,
         accepted_state_codecs: begin.accepted_state_codecs,
         boot_id: begin.boot_id,
+        restore_uuid,
     })
 }
 

@@ -215,6 +215,7 @@ async fn converse(world: &Shared, broker: usize, group: usize, live: &Live) {
             min_index,
             accepted_state_codecs: vec![STATE_CODEC.to_owned()],
             boot_id: state.boot_id(broker),
+            restore_uuid: None,
         };
         let covered = state.folders[group].covered(&lineage);
         let own = &state.brokers[broker];

@@ -166,6 +166,7 @@ impl Bench {
             min_index,
             accepted_state_codecs: vec!["raw/1".to_owned()],
             boot_id: self.broker.script().boot_id.clone(),
+            restore_uuid: None,
         };
         let mut sink = Installer::default();
         let restored = self.pipeline.restore(&request, &mut sink).await;

@@ -47,6 +47,7 @@ pub fn lost(min_index: u64) -> v1::BootstrapBegin {
         local_log: None,
         min_index,
         accepted_state_codecs: vec!["raw/1".to_owned()],
+        restore_uuid: String::new(),
     }
 }
 

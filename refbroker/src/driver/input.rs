@@ -42,6 +42,8 @@ pub struct NewReplica {
     pub peer_id: u64,
     /// Peer ids that the group was created with.
     pub initial_voters: Vec<u64>,
+    /// True = one of the first voters of a restored cluster: it starts from what the plan names, as a voter.
+    pub restored: bool,
 }
 
 /// Why an export was refused.

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | a commit record | anything | started at once, before anyone is asked |
 //! | nothing, its peer id is one the group was created with | a replica | it never ran: created empty, with the group's first configuration |
+//! | nothing, its peer id is one that a restored group began with | a replica | seeded by the plan of the restore, as a voter |
 //! | nothing, its peer id came later | a replica | LOST: seeded by the sidecar, else an empty learner |
 //! | a replica | none | removed, log and state |
 //!
@@ -126,6 +127,7 @@ impl Driver {
             topic_id: applied_record.topic_id.clone(),
             peer_id: applied_record.peer_id,
             initial_voters: applied_record.initial_voters.clone(),
+            restored: false,
         };
         let machine = open_machine(
             &replica,
@@ -197,7 +199,12 @@ impl Driver {
         disk::remove_dir(&state_dir).map_err(StateError::io(&state_dir))?;
         let (applied, conf_state, file) = if let Some(seed) = seed {
             let applied = seed.last_included();
-            let conf_state = seed.header.conf_state.clone().unwrap_or_default();
+            // The first voters of a restored group; what the snapshot says of peers is of a former life.
+            let conf_state = if replica.restored {
+                initial_conf(replica)
+            } else {
+                seed.header.conf_state.clone().unwrap_or_default()
+            };
             let file = installed_file(&seed.state_part);
             seed.rename_to(&state_dir)?;
             (applied, conf_state, file)
@@ -245,8 +252,9 @@ impl Driver {
                 topic_id: found.topic_id.to_string(),
                 peer_id: replica.peer_id,
                 initial_voters: group.initial_voters.clone(),
+                restored: group.restored && group.initial_voters.contains(&replica.peer_id),
             };
-            if group.initial_voters.contains(&replica.peer_id) {
+            if group.initial_voters.contains(&replica.peer_id) && !new.restored {
                 if let Err(refusal) = self.start_new(&new, None)? {
                     warn!(%refusal, group_id = group.group_id, "replica not created");
                 }

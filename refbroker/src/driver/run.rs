@@ -784,8 +784,12 @@ impl Driver {
         if let Some(group) = self.groups.get(&meta::GROUP_ID)
             && let Machine::Meta(machine) = &group.machine
         {
-            let state = machine.state().clone();
-            self.parts.shared.set_meta(group.applied.index, state);
+            let state = machine.state();
+            // Restored metadata speak of a former life until the first command of this one is applied.
+            if !state.is_formed() || state.incarnation == self.parts.incarnation {
+                let state = state.clone();
+                self.parts.shared.set_meta(group.applied.index, state);
+            }
         }
     }
 
@@ -901,7 +905,7 @@ pub(super) fn wanted_replicas(group: &Group, meta: &MetaState) -> Vec<meta::Repl
         .unwrap_or_default()
 }
 
-/// The broker of a peer: as `__meta` says, else as learned, else (founders of `__meta`) the id itself.
+/// The broker of a peer: as `__meta` says, else as learned, else (founders of `__meta`) by the id itself.
 fn broker_of(group: &Group, meta: &MetaState, peer: u64) -> Option<i32> {
     if meta.tombstones.contains(&peer) {
         return None;
@@ -910,8 +914,5 @@ fn broker_of(group: &Group, meta: &MetaState, peer: u64) -> Option<i32> {
     found
         .and_then(|(_, found)| found.broker_of(peer))
         .or_else(|| group.peer_brokers.get(&peer).copied())
-        .or_else(|| {
-            let founder = i32::try_from(peer).ok()?;
-            (group.is_meta() && founder <= crate::config::MAX_BROKER_ID).then_some(founder)
-        })
+        .or_else(|| meta::founder_of_peer(peer).filter(|_| group.is_meta()))
 }

@@ -89,6 +89,7 @@ impl Bench {
 
     fn replica(peer_id: u64, voters: &[u64]) -> NewReplica {
         NewReplica {
+            restored: false,
             group_id: GROUP,
             topic: "t".to_owned(),
             partition: 0,
@@ -202,6 +203,7 @@ impl Bench {
             lineage: pin.header.lineage.clone().unwrap(),
             partition: pin.header.partition.clone().unwrap(),
             seed_for_peer,
+            restored: false,
         };
         let (to, mut from) = mpsc::channel(1000);
         pin.send(&[], &to, |item| item).await.unwrap();
@@ -564,6 +566,7 @@ fn metadata_older_than_the_configuration_change_nothing() {
     let topic = crate::meta::Topic {
         topic_id: Uuid::from_u128(9),
         partitions: vec![crate::meta::Group {
+            restored: false,
             group_id: GROUP,
             initial_voters: vec![7],
             replicas: vec![wanted.clone()],

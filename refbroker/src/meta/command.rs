@@ -9,7 +9,7 @@ use crate::identity::Member;
 /// A change of `__meta`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// The first command of a cluster. Later ones change nothing.
+    /// The first command of a life of the cluster. Later ones change nothing.
     Init {
         /// Cluster.
         cluster_id: String,

@@ -25,6 +25,8 @@ pub const TOPIC_ID: &str = "meta";
 pub const GROUP_ID: u64 = 1;
 /// Group ids below are reserved.
 const FIRST_GROUP_ID: u64 = 1000;
+/// Peer and producer ids that one incarnation can give out, in bits.
+const ID_BITS: u32 = 40;
 
 /// A replica of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,9 @@ pub struct Group {
     pub initial_voters: Vec<u64>,
     /// Replicas as they shall be.
     pub replicas: Vec<Replica>,
+    /// True = the first voters do not start empty, but from what the plan of this incarnation's restore names.
+    #[serde(default)]
+    pub restored: bool,
 }
 
 impl Group {
@@ -114,6 +119,7 @@ impl MetaState {
             group_id: GROUP_ID,
             initial_voters: self.meta_initial_voters.clone(),
             replicas: self.meta_replicas.clone(),
+            restored: self.incarnation > 1,
         }
     }
 
@@ -182,16 +188,27 @@ impl MetaState {
         }
     }
 
+    /// The first command of a life: of a new cluster, or over the restored metadata of a former life.
     fn init(&mut self, cluster_id: String, incarnation: u64, members: Vec<Member>) -> Outcome {
-        if self.is_formed() {
+        if incarnation <= self.incarnation || (self.is_formed() && cluster_id != self.cluster_id) {
             return Outcome::Done;
         }
+        if !self.is_formed() {
+            self.next_group_id = FIRST_GROUP_ID;
+        }
+        // The restored metadata may be older than the last id that was given out: ids come from a range of their own.
+        let range = id_range(incarnation);
         self.cluster_id = cluster_id;
         self.incarnation = incarnation;
-        self.next_peer_id = u64::from(MAX_BROKER_ID.unsigned_abs()) + 1;
-        self.next_group_id = FIRST_GROUP_ID;
+        self.next_peer_id = range + u64::from(MAX_BROKER_ID.unsigned_abs()) + 1;
+        self.next_producer_id = self.next_producer_id.max(range.cast_signed());
+        self.any_log_compacted |= incarnation > 1;
+        let former = self.meta_replicas.drain(..).map(|replica| replica.peer_id);
+        self.tombstones.extend(former);
+        self.meta_initial_voters.clear();
+        self.brokers.clear();
         for member in members {
-            let peer_id = founder_peer_id(member.broker_id);
+            let peer_id = founder_peer_id(incarnation, member.broker_id);
             self.meta_initial_voters.push(peer_id);
             self.meta_replicas.push(Replica {
                 broker_id: member.broker_id,
@@ -200,7 +217,37 @@ impl MetaState {
             });
             self.brokers.insert(member.broker_id, member);
         }
+        self.refound_groups();
         Outcome::Done
+    }
+
+    /// Every group of a former life begins again: on brokers that are there, under new peer ids.
+    fn refound_groups(&mut self) {
+        let brokers: Vec<i32> = self.brokers.keys().copied().collect();
+        let mut topics = std::mem::take(&mut self.topics);
+        for group in topics.values_mut().flat_map(|topic| &mut topic.partitions) {
+            let former = std::mem::take(&mut group.replicas);
+            self.tombstones
+                .extend(former.iter().map(|replica| replica.peer_id));
+            let wanted = former.len().min(brokers.len());
+            let stay = former.iter().map(|replica| replica.broker_id);
+            let mut chosen: Vec<i32> = stay.filter(|id| brokers.contains(id)).collect();
+            for broker_id in &brokers {
+                if chosen.len() < wanted && !chosen.contains(broker_id) {
+                    chosen.push(*broker_id);
+                }
+            }
+            let replicas = chosen.into_iter().map(|broker_id| Replica {
+                broker_id,
+                peer_id: self.allocate_peer(),
+                replaced: Vec::new(),
+            });
+            group.replicas = replicas.collect();
+            let voters = group.replicas.iter().map(|replica| replica.peer_id);
+            group.initial_voters = voters.collect();
+            group.restored = true;
+        }
+        self.topics = topics;
     }
 
     fn register(&mut self, member: Member) -> Outcome {
@@ -292,6 +339,7 @@ impl MetaState {
                 group_id,
                 initial_voters: replicas.iter().map(|replica| replica.peer_id).collect(),
                 replicas,
+                restored: false,
             }
         });
         let topic = Topic {
@@ -313,9 +361,22 @@ impl MetaState {
     }
 }
 
-/// Peer id in `__meta` of a broker that has part in the creation of the cluster.
-pub fn founder_peer_id(broker_id: i32) -> u64 {
-    u64::from(broker_id.unsigned_abs())
+/// Ids of one incarnation begin here: far above all of the former one's.
+const fn id_range(incarnation: u64) -> u64 {
+    (incarnation.saturating_sub(1) & 0x3f_ffff) << ID_BITS
+}
+
+/// Peer id in `__meta` of a broker that has part in the beginning of an incarnation.
+pub fn founder_peer_id(incarnation: u64, broker_id: i32) -> u64 {
+    id_range(incarnation) + u64::from(broker_id.unsigned_abs())
+}
+
+/// The broker of a founder's peer id in `__meta`: the inverse of [`founder_peer_id`].
+pub fn founder_of_peer(peer_id: u64) -> Option<i32> {
+    let broker_id = i32::try_from(peer_id & ((1 << ID_BITS) - 1)).ok()?;
+    (1..=MAX_BROKER_ID)
+        .contains(&broker_id)
+        .then_some(broker_id)
 }
 
 /// The state machine around [`MetaState`]. Owned by the driver.
@@ -432,6 +493,68 @@ mod tests {
                 .iter()
                 .all(|peer| !first.initial_voters.contains(peer))
         );
+    }
+
+    #[test]
+    fn the_next_life_has_new_peers_and_gives_no_id_out_twice() {
+        let mut state = formed();
+        create(&mut state, "t");
+        let former = state.clone();
+        // More ids were given out after the snapshot that `former` comes from.
+        let Outcome::ProducerIds { first: lost, .. } =
+            state.apply(Command::AllocateProducerIds { count: 500 })
+        else {
+            panic!("no producer ids");
+        };
+        let mut state = former.clone();
+        let mut members: Vec<_> = (1..=2).map(member).collect();
+        members[0].replica_uuid = Uuid::from_u128(77);
+        let again = Command::Init {
+            cluster_id: "c".into(),
+            incarnation: 2,
+            members,
+        };
+        assert_eq!(state.apply(again.clone()), Outcome::Done);
+        assert_eq!(state.incarnation, 2);
+        assert!(state.any_log_compacted);
+        assert_eq!(state.brokers[&1].replica_uuid, Uuid::from_u128(77));
+        assert!(
+            !state.brokers.contains_key(&3),
+            "it has no part in this life"
+        );
+        let mut peers: BTreeSet<u64> = state.meta_initial_voters.iter().copied().collect();
+        for (_, _, topic, group) in state.partitions() {
+            assert_eq!(topic.topic_id, former.topics["t"].topic_id);
+            assert!(group.restored);
+            assert_eq!(group.replicas.len(), 2, "no more replicas than brokers");
+            peers.extend(&group.initial_voters);
+        }
+        let dead = former.next_peer_id;
+        assert!(peers.iter().all(|peer| *peer > dead), "{peers:?}");
+        for (_, _, _, group) in former.partitions() {
+            let peers = group.initial_voters.iter();
+            assert!(
+                peers
+                    .into_iter()
+                    .all(|peer| state.tombstones.contains(peer))
+            );
+        }
+        let Outcome::ProducerIds { first, .. } =
+            state.apply(Command::AllocateProducerIds { count: 1 })
+        else {
+            panic!("no producer ids");
+        };
+        assert!(first > lost + 500);
+        let after = state.clone();
+        assert_eq!(state.apply(again), Outcome::Done);
+        assert_eq!(state, after, "once for each life");
+        state.apply(Command::CreateTopic {
+            name: "u".into(),
+            topic_id: Uuid::from_u128(10),
+            partitions: 1,
+            replication_factor: 2,
+        });
+        assert!(!state.group("u", 0).unwrap().1.restored);
     }
 
     #[test]

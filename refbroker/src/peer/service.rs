@@ -45,6 +45,8 @@ const PROPOSE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct PeerState {
     /// This broker as it sees itself.
     pub me: Member,
+    /// The restore that it wants to begin.
+    pub restore_token: String,
     /// Set once it belongs to a cluster.
     pub identity: OnceLock<Identity>,
     /// Set once the driver runs.
@@ -165,6 +167,7 @@ impl PeerServer {
                 partition: group.partition,
             },
             seed_for_peer: None,
+            restored: false,
         };
         let group_dir = self
             .state
@@ -286,6 +289,7 @@ impl PeerService for PeerServer {
         let asker = request.into_inner().asker.unwrap_or_default();
         let mut answer = WhoAmIResponse {
             responder: Some(self.state.me.to_proto()),
+            restore_token: self.state.restore_token.clone(),
             ..WhoAmIResponse::default()
         };
         // A broker that is joining itself does not speak for the cluster before it has metadata.

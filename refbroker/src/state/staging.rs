@@ -83,6 +83,8 @@ pub struct Expected {
     /// R2: a seed's configuration must not name this new peer id as a voter. `None` = not a seed, but a snapshot
     /// from the leader, whose configuration must name the receiver.
     pub seed_for_peer: Option<u64>,
+    /// True = the snapshot must be of a former incarnation: a plan restores the cluster from it.
+    pub restored: bool,
 }
 
 /// A snapshot that is being received.
@@ -323,9 +325,16 @@ fn part_file(part_id: &str) -> Option<String> {
 }
 
 fn check_header(header: &SnapshotHeader, expected: &Expected) -> Result<(), StageError> {
-    if header.lineage.as_ref() != Some(&expected.lineage)
-        || header.partition.as_ref() != Some(&expected.partition)
-    {
+    let lineage = header.lineage.clone().unwrap_or_default();
+    let same_lineage = if expected.restored {
+        let now = &expected.lineage;
+        lineage.cluster_id == now.cluster_id
+            && lineage.topic_id == now.topic_id
+            && lineage.incarnation < now.incarnation
+    } else {
+        lineage == expected.lineage
+    };
+    if !same_lineage || header.partition.as_ref() != Some(&expected.partition) {
         return Err(rejected(
             RejectReason::Lineage,
             "another lineage or partition",

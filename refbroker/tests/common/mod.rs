@@ -99,6 +99,7 @@ impl Cluster {
                 peers: Peers(peers.clone()),
                 cluster_id: Some("test".to_owned()),
                 initial_cluster: Some(InitialCluster::New),
+                restore_token: None,
                 segment_bytes: 65_536.try_into().unwrap(),
                 hold_entries: 200,
                 log: LogFormat::Text,

@@ -8,7 +8,7 @@ use crate::{
     error::HarnessError,
     fault::{LinkState, TcpProxy},
     node::Node,
-    options::{ClusterOptions, Store},
+    options::{Beginning, ClusterOptions, Store},
     process::Process,
     wait::{Poll, wait_until},
 };
@@ -41,7 +41,7 @@ impl Cluster {
         }
         cluster.wait_formed().await?;
         // From now on nobody may create a cluster: a broker that lost its disk must find the one that there is.
-        cluster.prepare_nodes(false);
+        cluster.prepare_nodes(&Beginning::Join);
         Ok(cluster)
     }
 
@@ -64,18 +64,23 @@ impl Cluster {
             client,
             links: BTreeMap::new(),
         };
-        cluster.prepare_nodes(true);
+        cluster.prepare_nodes(&Beginning::Found);
         Ok(cluster)
     }
 
-    fn prepare_nodes(&mut self, founding: bool) {
+    /// What brokers without state do when they are started the next time.
+    pub fn begin_with(&mut self, beginning: &Beginning) {
+        self.prepare_nodes(beginning);
+    }
+
+    fn prepare_nodes(&mut self, beginning: &Beginning) {
         let peers: Vec<_> = self
             .nodes
             .iter()
             .map(|node| self.peers_of(node.id()))
             .collect();
         for (node, peers) in self.nodes.iter_mut().zip(peers) {
-            node.prepare(&self.options, &peers, founding);
+            node.prepare(&self.options, &peers, beginning);
         }
     }
 
@@ -103,7 +108,7 @@ impl Cluster {
                 self.links.insert((from.id(), to.id()), link);
             }
         }
-        self.prepare_nodes(true);
+        self.prepare_nodes(&Beginning::Found);
         Ok(())
     }
 
@@ -122,7 +127,8 @@ impl Cluster {
         }
     }
 
-    async fn wait_formed(&mut self) -> Result<(), HarnessError> {
+    /// Waits until each broker knows all others.
+    pub async fn wait_formed(&mut self) -> Result<(), HarnessError> {
         let wanted = self.nodes.len();
         for index in 0..wanted {
             let address = self.nodes[index].kafka_address();

@@ -40,7 +40,7 @@ pub use self::{
     error::HarnessError,
     http::get,
     node::{Node, Role},
-    options::{ClusterOptions, S3Settings, Store},
+    options::{Beginning, ClusterOptions, S3Settings, Store},
     ports::Port,
     process::Process,
     status::{DaemonStatus, LogId, Metrics, PartitionStatus, SidecarStatus},

@@ -10,7 +10,7 @@ use refbroker::{
 use crate::{
     error::HarnessError,
     http::get,
-    options::ClusterOptions,
+    options::{Beginning, ClusterOptions},
     ports::Port,
     process::Process,
     status::{Metrics, SidecarStatus},
@@ -122,8 +122,8 @@ impl Node {
             .map(Metrics)
     }
 
-    /// Writes the commands. `peers` = all brokers as `ID=HOST:PORT,...`; `founding` = may create a cluster.
-    pub(crate) fn prepare(&mut self, options: &ClusterOptions, peers: &str, founding: bool) {
+    /// Writes the commands. `peers` = all brokers as `ID=HOST:PORT,...`.
+    pub(crate) fn prepare(&mut self, options: &ClusterOptions, peers: &str, beginning: &Beginning) {
         let mut args = vec![
             "serve".to_owned(),
             format!("--broker-id={}", self.id),
@@ -136,9 +136,13 @@ impl Node {
         if self.sidecar.is_some() {
             args.push(format!("--sidecar-endpoint={}", self.sidecar_endpoint()));
         }
-        if founding {
-            args.push(format!("--cluster-id={}", options.cluster_id));
-            args.push("--initial-cluster=new".to_owned());
+        match beginning {
+            Beginning::Found => {
+                args.push(format!("--cluster-id={}", options.cluster_id));
+                args.push("--initial-cluster=new".to_owned());
+            }
+            Beginning::Join => {}
+            Beginning::Restore(token) => args.push(format!("--restore-token={token}")),
         }
         args.extend(options.broker_args.iter().cloned());
         self.broker.set_args(args);

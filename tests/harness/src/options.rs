@@ -72,6 +72,17 @@ impl Store {
     }
 }
 
+/// What a broker without state may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beginning {
+    /// Create a cluster with the others.
+    Found,
+    /// Join the cluster that there is.
+    Join,
+    /// Begin the next life of a lost cluster, with this token.
+    Restore(String),
+}
+
 /// How a cluster is to be.
 #[derive(Debug, Clone)]
 pub struct ClusterOptions {

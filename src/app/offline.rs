@@ -1,0 +1,61 @@
+//! Commands that work on the store without a daemon.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{AppError, DATA_BUDGET_BYTES, connect, store_options};
+use crate::{
+    catalog::{Catalog, ClusterClaim},
+    cli::RestoreCluster,
+    clock::SystemClock,
+    config::Config,
+    format::RestoreToken,
+    pipeline::{
+        plane::{DataPlane, MemoryBudget, RateLimit, Workers},
+        recovery::{Recovery, Survey},
+    },
+    store::{NoObserver, Store},
+};
+
+fn open_catalog(config: &Config) -> Result<Catalog, AppError> {
+    let store = Store::open(&config.store, store_options(config), Arc::new(NoObserver))?;
+    Ok(Catalog::new(store, &config.store.prefix))
+}
+
+/// Checks or makes the claim of the broker's cluster to the store.
+pub(super) async fn init(config: &Config, adopt: bool) -> Result<String, AppError> {
+    let info = connect(&config.broker_endpoint)?.describe().await?;
+    let claim = ClusterClaim {
+        cluster_id: info.cluster_id,
+        incarnation: info.incarnation,
+        any_log_compacted: info.any_log_compacted && !adopt,
+    };
+    open_catalog(config)?.check_identity(&claim).await?;
+    let (cluster_id, incarnation) = (&claim.cluster_id, claim.incarnation);
+    Ok(format!(
+        "the store belongs to cluster {cluster_id}, incarnation {incarnation}\n"
+    ))
+}
+
+/// Finds out what a restore would bring back; begins it if it was confirmed.
+pub(super) async fn restore_cluster(
+    config: &Config,
+    request: &RestoreCluster,
+) -> Result<(Survey, Option<RestoreToken>), AppError> {
+    let budget = MemoryBudget::new(DATA_BUDGET_BYTES);
+    let workers = Workers::new(config.compression_threads);
+    let recovery = Recovery {
+        catalog: open_catalog(config)?,
+        plane: DataPlane::new(budget, workers, RateLimit::new(None)),
+        check: request.check,
+        clock: Arc::new(SystemClock),
+        abort: CancellationToken::new(),
+    };
+    let survey = recovery.survey().await?;
+    let token = match &request.confirmation {
+        Some(confirmation) => Some(recovery.commit(&survey, confirmation).await?),
+        None => None,
+    };
+    Ok((survey, token))
+}

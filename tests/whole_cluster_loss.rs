@@ -1,0 +1,237 @@
+//! All disks of a cluster are lost: its next incarnation begins from what the store holds, on real processes.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use chronik_harness::{Beginning, Poll};
+use chronik_snapshotd::format::RestorePlan;
+use support::world::{TOPIC, World};
+
+/// `chronik-snapshotd restore-cluster` with the store of the world.
+fn restore_cluster(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_chronik-snapshotd"))
+        .arg("restore-cluster")
+        .args(arguments)
+        .env("OBJECT_STORE_BACKEND", "local")
+        .env("LOCAL_STORAGE_PATH", dir.join("store"))
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).map(Iterator::collect::<Result<Vec<_>, _>>);
+    let entries = entries.map(Result::unwrap).unwrap_or_default();
+    let names = entries.iter().map(|entry| entry.file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+/// Greatest index with a proof in a partition's folder.
+fn proven_through(dir: &Path, topic: &str) -> u64 {
+    let folder = dir.join("store/snapshots").join(topic).join("0");
+    let names = files(&folder).into_iter();
+    let proofs = names.filter(|name| name.ends_with(".verified.json"));
+    proofs
+        .map(|name| name[..20].parse().unwrap())
+        .max()
+        .unwrap_or(0)
+}
+
+/// Waits until the store holds everything that the topic's replicas have applied.
+async fn wait_covered(world: &mut World, topic: &str) {
+    let applied = |replicas: Vec<(i32, chronik_harness::proto::ReplicaStatus)>| {
+        let applied = replicas.iter().map(|(_, replica)| replica.applied_index);
+        applied.max().unwrap()
+    };
+    let target = applied(world.cluster.replicas_of(topic).await);
+    let dir = world.dir.path().to_owned();
+    world
+        .wait("a proven snapshot of everything", async || {
+            let through = proven_through(&dir, topic);
+            Ok(if through >= target {
+                Poll::Done(())
+            } else {
+                Poll::NotYet(format!("{topic}: {through} of {target}"))
+            })
+        })
+        .await;
+}
+
+async fn peers(world: &mut World) -> BTreeSet<u64> {
+    let mut peers = BTreeSet::new();
+    for topic in [TOPIC, "__meta"] {
+        let replicas = world.cluster.replicas_of(topic).await;
+        for (_, replica) in replicas {
+            peers.extend(replica.conf_state.unwrap_or_default().voters);
+        }
+    }
+    peers
+}
+
+/// Shows the plan, refuses a wrong confirmation, takes the right one; returns the token.
+fn restore(world: &World) -> String {
+    let dir = world.dir.path();
+    let shown = restore_cluster(dir, &[]);
+    let plan = text(&shown.stdout);
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    for part in [
+        "cluster harness, incarnation 1",
+        "__meta/0",
+        "orders/0",
+        "Nothing was written",
+    ] {
+        assert!(plan.contains(part), "{part} is missing in\n{plan}");
+    }
+    let wrong = restore_cluster(dir, &["--confirm", "000000000000"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(text(&wrong.stderr).contains("is not that of this plan"));
+    assert_eq!(files(&dir.join("store/snapshots/@cluster")).len(), 1);
+    assert!(files(&dir.join("store/snapshots/@holds")).is_empty());
+
+    let code = plan.split_once("--confirm ").unwrap().1;
+    let code = code.split_whitespace().next().unwrap();
+    let begun = restore_cluster(dir, &["--confirm", code]);
+    assert!(begun.status.success(), "{}", text(&begun.stderr));
+    let token = text(&begun.stdout).trim().to_owned();
+    assert!(
+        token.starts_with("2.") && token.ends_with(".harness"),
+        "{token}"
+    );
+    token
+}
+
+fn plan_of(dir: &Path) -> RestorePlan {
+    let folder = dir.join("store/snapshots/@holds");
+    let names = files(&folder);
+    assert_eq!(names.len(), 1, "{names:?}");
+    RestorePlan::decode(&fs::read(folder.join(&names[0])).unwrap()).unwrap()
+}
+
+/// Starts the broker with a disk of the former incarnation, and waits until it has ended by itself.
+async fn start_survivor(world: &mut World) -> String {
+    world.cluster.start_broker(1).unwrap();
+    let deadline = tokio::time::Instant::now() + support::world::PATIENCE;
+    while world.cluster.node_mut(1).unwrap().broker.is_running() {
+        let in_time = tokio::time::Instant::now() < deadline;
+        assert!(
+            in_time,
+            "a survivor goes on:\n{}",
+            world.cluster.log_tails()
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let log = world.cluster.node(1).unwrap().broker.log_path().to_owned();
+    fs::read_to_string(log).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_lost_every_disk_comes_back_from_the_store_and_a_survivor_is_refused() {
+    let mut world = World::start(3, |options| {
+        options
+            .sidecar_env("LOG_THRESHOLD", "500")
+            .sidecar_env("TRAILING_ENTRIES", "50")
+            .sidecar_env("TIME_THRESHOLD_SECS", "2")
+    })
+    .await;
+    world.produce(2_000, 100).await;
+    world
+        .wait_replicas("every log to be cut", &[1, 2, 3], |replica| {
+            replica.first_log_index > 500
+        })
+        .await;
+    wait_covered(&mut world, TOPIC).await;
+    wait_covered(&mut world, "__meta").await;
+    for id in 1..=3 {
+        world.cluster.kill_sidecar(id).unwrap();
+    }
+    // Acknowledged, and in no snapshot: an operator must be told, and nothing else may go with it.
+    world.produce(300, 100).await;
+    let former_peers = peers(&mut world).await;
+    let kept = world.dir.path().join("disk-of-a-survivor");
+    for id in 1..=3 {
+        world.cluster.kill_broker(id).unwrap();
+        if id == 1 {
+            let disk = world.cluster.node(1).unwrap().data_dir().to_owned();
+            fs::rename(disk, &kept).unwrap();
+        } else {
+            world.cluster.wipe_broker(id).unwrap();
+        }
+    }
+
+    let token = restore(&world);
+    world.cluster.begin_with(&Beginning::Restore(token.clone()));
+    for id in 1..=3 {
+        world.cluster.start_broker(id).unwrap();
+        world.cluster.start_sidecar(id).unwrap();
+    }
+    world.cluster.wait_formed().await.unwrap();
+    world.wait_whole("__meta").await;
+    world.wait_whole(TOPIC).await;
+    let new_peers = peers(&mut world).await;
+    assert!(
+        new_peers.is_disjoint(&former_peers),
+        "{new_peers:?} {former_peers:?}"
+    );
+    world.forget_from(2_000);
+    world.check_every_record().await;
+
+    // The new life is snapshotted and truncated on its own snapshots; those that it began with stay.
+    let before = world.replicas().await[&2].first_log_index;
+    world.produce(1_500, 100).await;
+    world
+        .wait_replicas("every log to be cut again", &[1, 2, 3], |replica| {
+            replica.first_log_index > before + 500
+        })
+        .await;
+    world.check_every_record().await;
+    let plan = plan_of(world.dir.path());
+    assert_eq!(plan.partitions.len(), 2);
+    for planned in &plan.partitions {
+        let folder = world.dir.path().join("store/snapshots");
+        let folder = folder.join(&planned.partition.topic).join("0");
+        let name = format!("{}.manifest.json", planned.snapshot_id);
+        assert!(files(&folder).contains(&name), "{name} was deleted");
+    }
+
+    // A disk of the former life comes back: it cannot join, vote or upload.
+    world.cluster.kill_broker(1).unwrap();
+    let disk = world.cluster.node(1).unwrap().data_dir().to_owned();
+    let current = world.dir.path().join("disk-of-this-life");
+    fs::rename(&disk, &current).unwrap();
+    fs::rename(&kept, &disk).unwrap();
+    world.cluster.begin_with(&Beginning::Join);
+    let log = start_survivor(&mut world).await;
+    assert!(log.contains("was restored into incarnation 2"), "{log}");
+    world.cluster.begin_with(&Beginning::Restore(token));
+    let log = start_survivor(&mut world).await;
+    assert!(log.contains("was restored into incarnation 2"), "{log}");
+    let sidecar = world.cluster.node(1).unwrap().sidecar.as_ref().unwrap();
+    let log = fs::read_to_string(sidecar.log_path()).unwrap();
+    assert!(
+        log.contains("the store belongs to cluster harness (incarnation 2), the broker to harness (incarnation 1)"),
+        "{log}"
+    );
+    world.produce(200, 100).await;
+
+    fs::rename(&disk, &kept).unwrap();
+    fs::rename(&current, &disk).unwrap();
+    world.cluster.begin_with(&Beginning::Join);
+    world.cluster.start_broker(1).unwrap();
+    world.wait_whole(TOPIC).await;
+    world.check_every_record().await;
+    world.cluster.stop().await.unwrap();
+}
