@@ -4,4 +4,5 @@ mod corruption;
 mod document;
 mod fixture;
 mod manifests;
+mod plans;
 mod round_trips;

@@ -39,7 +39,9 @@ fn any_flip_or_cut_of_a_json_object_is_refused() {
     let proof = fixture::proof_of(&manifest, &snap);
     let identity = Identity::first("prod-eu", 1).unwrap();
     let mark = fixture::quarantine_of(&manifest);
-    let objects: [(Bytes, Decode); 4] = [
+    let plan = fixture::plan_of(&manifest).encode().unwrap();
+    let objects: [(Bytes, Decode); 5] = [
+        (plan, |bytes| RestorePlan::decode(bytes).is_ok()),
         (manifest.encode(), |bytes| Manifest::decode(bytes).is_ok()),
         (proof.encode(), |bytes| Proof::decode(bytes).is_ok()),
         (identity.encode(), |bytes| Identity::decode(bytes).is_ok()),

@@ -88,7 +88,7 @@ fn the_example_snap_decodes_by_the_example_manifest() {
 }
 
 #[test]
-fn the_example_proof_identity_and_mark_are_what_is_written() {
+fn the_example_proof_identity_plan_and_mark_are_what_is_written() {
     let (manifest, snap) = fixture::example();
     let proof = fixture::proof_of(&manifest, &snap);
     assert_eq!(example("proof").as_bytes(), proof.encode());
@@ -108,6 +108,20 @@ fn the_example_proof_identity_and_mark_are_what_is_written() {
     let uuid = Uuid::parse_str("67e55044-10b1-426f-9247-bb680e5fe0c8").unwrap();
     let restored = Identity::restored("prod-eu", 2, uuid).unwrap();
     assert_eq!(example("identity-restored").as_bytes(), restored.encode());
+
+    let plan = fixture::plan_of(&manifest);
+    assert_eq!(example("plan").as_bytes(), plan.encode().unwrap());
+    assert_eq!(
+        RestorePlan::decode(example("plan").as_bytes()).unwrap(),
+        plan
+    );
+    assert_eq!(plan.identity().unwrap(), restored);
+    assert_eq!(
+        example("plan-name"),
+        format!("{PLAN_FOLDER}{}\n", RestorePlan::file_name(uuid))
+    );
+    let token: RestoreToken = example("token").trim().parse().unwrap();
+    assert_eq!(token, RestoreToken(restored));
 
     let mark = fixture::quarantine_of(&manifest);
     assert_eq!(example("quarantine").as_bytes(), mark.encode());
@@ -161,6 +175,8 @@ fn the_limits_in_the_document_are_those_of_the_code() {
         format!("| proof object | {PROOF_MAX_BYTES} |"),
         format!("| identity object | {IDENTITY_MAX_BYTES} |"),
         format!("| quarantine mark | {QUARANTINE_MAX_BYTES} |"),
+        format!("| restore plan | {PLAN_MAX_BYTES} |"),
+        format!("| partitions of a restore plan | {PLAN_PARTITIONS_MAX} |"),
         format!("| reason in a quarantine mark | {REASON_MAX_BYTES} |"),
         format!("| stored bytes of a `.snap` | {SNAP_FILE_MAX_BYTES} |"),
     ] {

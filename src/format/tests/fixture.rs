@@ -105,6 +105,24 @@ pub(super) fn proof_of(manifest: &Manifest, snap: &[u8]) -> Proof {
     }
 }
 
+/// The restore of a cluster that had one partition, into its second incarnation.
+pub(super) fn plan_of(manifest: &Manifest) -> RestorePlan {
+    RestorePlan {
+        format_version: FORMAT_VERSION,
+        cluster_id: manifest.lineage.cluster_id.clone(),
+        incarnation: manifest.lineage.incarnation + 1,
+        restore_uuid: Uuid::parse_str("67e55044-10b1-426f-9247-bb680e5fe0c8").unwrap(),
+        created_at_unix_ms: 1_795_000_060_000,
+        partitions: vec![PlannedPartition {
+            partition: manifest.partition.clone(),
+            topic_id: manifest.lineage.topic_id.clone(),
+            from_incarnation: manifest.lineage.incarnation,
+            snapshot_id: manifest.snapshot_id,
+            manifest_digest: ManifestDigest::of(&manifest.encode()),
+        }],
+    }
+}
+
 pub(super) fn quarantine_of(manifest: &Manifest) -> Quarantine {
     Quarantine::new(
         manifest.snapshot_id,
