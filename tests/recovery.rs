@@ -239,6 +239,12 @@ async fn founders_get_exactly_what_the_plan_names() {
     let (other, _) = founder(&bench, "orders", Uuid::from_u128(1)).await;
     let error = other.unwrap_err();
     assert_eq!(error.kind(), Kind::Conflict, "another restore: {error}");
+    let RestoreToken(third) = restore(&bench).await;
+    bench.broker.script().incarnation = third.incarnation;
+    let (former, _) = founder(&bench, "orders", uuid).await;
+    let error = former.unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict, "a former restore: {error}");
+    let uuid = third.restore_uuid;
     let (unplanned, _) = founder(&bench, "payments", uuid).await;
     assert!(
         matches!(unplanned, Ok(RestoreOutcome::NoSnapshot)),

@@ -235,3 +235,49 @@ async fn a_cluster_that_lost_every_disk_comes_back_from_the_store_and_a_survivor
     world.check_every_record().await;
     world.cluster.stop().await.unwrap();
 }
+
+/// A start script that always says "new" must not put an empty cluster over the snapshots of the one that was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_cluster_is_not_founded_anew_over_its_own_snapshots() {
+    let mut world =
+        World::start(1, |options| options.sidecar_env("TIME_THRESHOLD_SECS", "2")).await;
+    world.produce(10, 100).await;
+    wait_covered(&mut world, "__meta").await;
+    world.cluster.kill_broker(1).unwrap();
+    world.cluster.wipe_broker(1).unwrap();
+    world.cluster.begin_with(&Beginning::Found);
+    let log = start_survivor(&mut world).await;
+    assert!(log.contains("cluster harness exists"), "{log}");
+    assert!(log.contains("restore-cluster"), "{log}");
+    let before = proven_through(world.dir.path(), "__meta");
+    assert!(before > 0);
+
+    // While nobody can look, nobody founds.
+    world.cluster.kill_sidecar(1).unwrap();
+    world.cluster.start_broker(1).unwrap();
+    let log = world.cluster.node(1).unwrap().broker.log_path().to_owned();
+    world
+        .wait("a broker that waits for its sidecar", async || {
+            let text = fs::read_to_string(&log).unwrap();
+            Ok(
+                if text.contains("not known yet whether this cluster is new") {
+                    Poll::Done(())
+                } else {
+                    Poll::NotYet("no such line".to_owned())
+                },
+            )
+        })
+        .await;
+    assert!(world.cluster.node_mut(1).unwrap().broker.is_running());
+    world.cluster.start_sidecar(1).unwrap();
+    let deadline = tokio::time::Instant::now() + support::world::PATIENCE;
+    while world.cluster.node_mut(1).unwrap().broker.is_running() {
+        let in_time = tokio::time::Instant::now() < deadline;
+        assert!(
+            in_time,
+            "it was founded anew:\n{}",
+            world.cluster.log_tails()
+        );
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}

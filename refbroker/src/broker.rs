@@ -26,7 +26,7 @@ use crate::{
         shared::Shared,
     },
     identity::{self, Identity, IdentityError, Member},
-    join::{self, JoinError, Standing},
+    join::{self, JoinError, Place, Standing},
     meta::{self, Command},
     node::BrokerNode,
     peer::{
@@ -226,14 +226,12 @@ impl Assembly {
             groups_dir: groups_dir.clone(),
         });
         self.serve_peers(peer_state.clone()).await?;
-        let identity = if let Some(identity) = disk.identity {
-            identity
-        } else {
-            let found = join::find_cluster(&self.args, &self.clients, &me).await?;
-            identity::store(&self.args.data_dir, &found)?;
-            found
+        let place = match disk.identity.clone() {
+            Some(identity) => Place::Found(identity),
+            None => join::find_cluster(&self.args, &self.clients, &me).await?,
         };
-        let _ = peer_state.identity.set(identity.clone());
+        let (Place::Found(identity) | Place::Founder(identity)) = &place;
+        let identity = identity.clone();
 
         let (inputs, input_queue) = mpsc::channel(INPUT_QUEUE);
         let proposals = Arc::<Proposals>::default();
@@ -248,6 +246,26 @@ impl Assembly {
         let driver_cell = Arc::new(OnceLock::new());
         self.serve_sidecar(&identity, driver_cell.clone(), &node)
             .await?;
+
+        let seeder = Arc::new(Seeder {
+            slots: Seeder::slots(),
+            shared: self.shared.clone(),
+            restore_uuid: identity.restore_uuid,
+            sidecar: self.args.sidecar_endpoint.clone(),
+            clients: self.clients.clone(),
+            driver: driver.clone(),
+            groups_dir: groups_dir.clone(),
+            cluster_id: identity.cluster_id.clone(),
+            incarnation: identity.incarnation,
+            boot_id: self.boot_id.clone(),
+        });
+        if let (Place::Founder(_), None) = (&place, identity.restore_uuid) {
+            self.check_that_it_is_new(&seeder, &identity, &me).await?;
+        }
+        if disk.identity.is_none() {
+            identity::store(&self.args.data_dir, &identity)?;
+        }
+        let _ = peer_state.identity.set(identity.clone());
 
         let (disk_tasks, disk_queue) = sync_channel(disk_thread::DISK_QUEUE);
         let (lost, lost_queue) = mpsc::channel(LOST_QUEUE);
@@ -268,7 +286,7 @@ impl Assembly {
             cluster_id: identity.cluster_id.clone(),
             incarnation: identity.incarnation,
             founders: identity.initial_members.clone(),
-            groups_dir: groups_dir.clone(),
+            groups_dir,
             segment_bytes: self.args.segment_bytes.get(),
             hold_entries: self.args.hold_entries,
             log: disk.log.clone(),
@@ -289,18 +307,6 @@ impl Assembly {
             .name("disk".to_owned())
             .spawn(move || disk_thread::run(&disk_queue, &disk.log, &handle))?;
 
-        let seeder = Arc::new(Seeder {
-            slots: Seeder::slots(),
-            shared: self.shared.clone(),
-            restore_uuid: identity.restore_uuid,
-            sidecar: self.args.sidecar_endpoint.clone(),
-            clients: self.clients.clone(),
-            driver: driver.clone(),
-            groups_dir,
-            cluster_id: identity.cluster_id.clone(),
-            incarnation: identity.incarnation,
-            boot_id: self.boot_id.clone(),
-        });
         self.spawn_tasks(&identity, &me, &node, &driver, &seeder, lost_queue);
         info!(
             cluster_id = %identity.cluster_id, broker_id = me.broker_id, replica_uuid = %me.replica_uuid,
@@ -334,6 +340,25 @@ impl Assembly {
             outcome
         };
         Ok(thread.spawn(body)?)
+    }
+
+    /// A cluster that lost all of its disks must not be founded anew over its own snapshots.
+    async fn check_that_it_is_new(
+        &self,
+        seeder: &Seeder,
+        identity: &Identity,
+        me: &Member,
+    ) -> Result<(), BrokerError> {
+        match seeder.ask_whether_new(&join::founders_meta(identity)).await {
+            Ok(()) => Ok(()),
+            // The other founders were quicker: what there is is of the life that begins.
+            Err(_) if join::is_formed(&self.clients, me).await => Ok(()),
+            Err(reason) => Err(JoinError::LivedBefore {
+                cluster_id: identity.cluster_id.clone(),
+                reason,
+            }
+            .into()),
+        }
     }
 
     fn restore_token(&self) -> String {

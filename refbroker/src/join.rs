@@ -51,6 +51,17 @@ pub enum JoinError {
         /// Ours.
         wanted: String,
     },
+    /// The cluster that was to be founded has snapshots: it lived before.
+    #[error(
+        "cluster {cluster_id} exists, its sidecar says: {reason}; a cluster that lost its disks is brought back by \
+         `chronik-snapshotd restore-cluster` and --restore-token, a new one needs another --cluster-id"
+    )]
+    LivedBefore {
+        /// Its identity.
+        cluster_id: String,
+        /// What there is.
+        reason: String,
+    },
     /// The data directory belongs to a former life of the cluster.
     #[error(
         "the cluster was restored into incarnation {now}; this disk belongs to incarnation {was} and is of no use to \
@@ -172,12 +183,20 @@ async fn ask_all(clients: &Clients, me: &Member) -> BTreeMap<i32, WhoAmIResponse
     join_all(questions).await.into_iter().flatten().collect()
 }
 
-/// Finds or founds a cluster. Waits for as long as it takes.
+/// A place in a cluster.
+pub enum Place {
+    /// In one that exists.
+    Found(Identity),
+    /// In one that this broker and its peers would create.
+    Founder(Identity),
+}
+
+/// Finds a cluster, or agrees to found one. Waits for as long as it takes.
 pub async fn find_cluster(
     args: &ServeArgs,
     clients: &Clients,
     me: &Member,
-) -> Result<Identity, JoinError> {
+) -> Result<Place, JoinError> {
     let mut rounds = 0_u32;
     loop {
         let answers = ask_all(clients, me).await;
@@ -188,7 +207,7 @@ pub async fn find_cluster(
         if let Some(formed) = formed.max_by_key(|answer| answer.incarnation)
             && formed.incarnation >= life
         {
-            return join_formed(args, formed, me);
+            return join_formed(args, formed, me).map(Place::Found);
         }
         let others = args.peers.0.len() - 1;
         let may_found = args.initial_cluster == Some(InitialCluster::New) || restore.is_some();
@@ -198,7 +217,7 @@ pub async fn find_cluster(
             .filter(|answer| !answer.formed && answer.restore_token == wanted)
             .count();
         if may_found && agreed == others {
-            return Ok(found(args, answers.into_values(), me));
+            return Ok(Place::Founder(found(args, answers.into_values(), me)));
         }
         if rounds.is_multiple_of(20) {
             info!(
@@ -323,6 +342,12 @@ pub async fn join(clients: &Arc<Clients>, identity: &Identity, me: &Member) -> N
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// True = a peer belongs to a cluster already.
+pub async fn is_formed(clients: &Clients, me: &Member) -> bool {
+    let answers = ask_all(clients, me).await;
+    answers.values().any(|answer| answer.formed)
 }
 
 /// What the others say of this broker's disk.

@@ -83,13 +83,26 @@ pub struct Seeder {
     pub boot_id: String,
 }
 
+/// What a conversation is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// The state of a lost replica, or of a first voter of a restored cluster.
+    Seed,
+    /// Only to know whether there is any.
+    Look,
+}
+
 enum Conversation {
     /// The replica runs from a snapshot.
     Started,
-    /// There is nothing to be had.
+    /// There is a snapshot; it was only looked for.
+    Offered(String),
+    /// The store was read: there is nothing, or the plan of the restore names nothing.
+    Nothing(String),
+    /// The sidecar does not seed.
+    Disabled(String),
+    /// There is nothing that could be had.
     NoSeed(String),
-    /// The plan of the restore names nothing for this partition.
-    NotPlanned,
     /// Perhaps later.
     Later(String),
 }
@@ -129,13 +142,15 @@ impl Seeder {
         let (group_id, topic) = (replica.group_id, replica.topic.as_str());
         while self.is_wanted(&replica) {
             if !settled {
-                match self.try_once(&replica).await {
-                    Conversation::Started | Conversation::NotPlanned => return,
-                    Conversation::NoSeed(reason) => {
+                match self.try_once(&replica, Wish::Seed).await {
+                    Conversation::Started => return,
+                    Conversation::NoSeed(reason)
+                    | Conversation::Nothing(reason)
+                    | Conversation::Disabled(reason) => {
                         info!(group_id, topic, %reason, "no seed");
                         settled = true;
                     }
-                    Conversation::Later(reason) => {
+                    Conversation::Offered(reason) | Conversation::Later(reason) => {
                         info!(group_id, topic, %reason, "no seed yet");
                     }
                 }
@@ -156,21 +171,43 @@ impl Seeder {
         }
     }
 
+    /// Asks the sidecar whether the cluster that is to be founded lived before. Waits until it is known: nothing is
+    /// created empty because nobody could look. The error tells what there is.
+    pub async fn ask_whether_new(&self, meta: &NewReplica) -> Result<(), String> {
+        let mut pause = FIRST_RETRY;
+        while self.sidecar.is_some() {
+            match self.try_once(meta, Wish::Look).await {
+                Conversation::Nothing(_) | Conversation::Started => break,
+                Conversation::Disabled(reason) => {
+                    warn!(%reason, "nobody looks whether this cluster is new");
+                    break;
+                }
+                Conversation::Offered(reason) | Conversation::NoSeed(reason) => return Err(reason),
+                Conversation::Later(reason) => {
+                    warn!(%reason, "not known yet whether this cluster is new");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_RETRY);
+        }
+        Ok(())
+    }
+
     /// A first voter of a restored cluster.
     async fn restore(&self, replica: NewReplica) {
         let mut pause = FIRST_RETRY;
         let (group_id, topic) = (replica.group_id, replica.topic.as_str());
         while self.is_wanted(&replica) {
-            match self.try_once(&replica).await {
+            match self.try_once(&replica, Wish::Seed).await {
                 Conversation::Started => return,
-                Conversation::NotPlanned => {
-                    warn!(
-                        group_id,
-                        topic, "the plan restores nothing here: starting empty"
-                    );
+                Conversation::Nothing(reason) => {
+                    warn!(group_id, topic, %reason, "nothing is restored here: starting empty");
                     return self.start_empty(replica).await;
                 }
-                Conversation::NoSeed(reason) | Conversation::Later(reason) => {
+                Conversation::NoSeed(reason)
+                | Conversation::Disabled(reason)
+                | Conversation::Offered(reason)
+                | Conversation::Later(reason) => {
                     warn!(group_id, topic, %reason, "not restored yet");
                 }
             }
@@ -186,10 +223,10 @@ impl Seeder {
         replica.group_id == meta::GROUP_ID || group_id == Some(replica.group_id)
     }
 
-    async fn try_once(&self, replica: &NewReplica) -> Conversation {
+    async fn try_once(&self, replica: &NewReplica, wish: Wish) -> Conversation {
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
-        self.converse(replica).await
+        self.converse(replica, wish).await
     }
 
     async fn start_empty(&self, replica: NewReplica) {
@@ -222,9 +259,9 @@ impl Seeder {
         })
     }
 
-    async fn converse(&self, replica: &NewReplica) -> Conversation {
+    async fn converse(&self, replica: &NewReplica, wish: Wish) -> Conversation {
         let Some(sidecar) = &self.sidecar else {
-            return Conversation::NoSeed("no sidecar is configured".to_owned());
+            return Conversation::Disabled("no sidecar is configured".to_owned());
         };
         let endpoint = match Endpoint::from_shared(sidecar.uri().to_owned()) {
             Ok(endpoint) => endpoint
@@ -242,7 +279,7 @@ impl Seeder {
         let mut client = SnapshotBootstrapServiceClient::new(channel)
             .max_decoding_message_size(2 * MAX_FRAME_BYTES as usize);
         let (to, from) = mpsc::channel(4);
-        let begin = self.begin(replica).await;
+        let begin = self.begin(replica, wish).await;
         if to
             .send(request(bootstrap_request::Message::Begin(begin)))
             .await
@@ -256,16 +293,19 @@ impl Seeder {
             Ok(Err(status)) => return refused(&status),
             Err(_) => return Conversation::Later("the sidecar is silent".to_owned()),
         };
-        self.listen(replica, stream, &to).await
+        self.listen(replica, wish, stream, &to).await
     }
 
-    async fn begin(&self, replica: &NewReplica) -> BootstrapBegin {
+    async fn begin(&self, replica: &NewReplica, wish: Wish) -> BootstrapBegin {
         let (min_index, _) = self.group_info(replica.group_id).await;
         BootstrapBegin {
             partition: Some(partition_of(replica)),
             lineage: Some(self.lineage_of(replica)),
             boot_id: self.boot_id.clone(),
-            local_state: LocalState::Lost.into(),
+            local_state: match wish {
+                Wish::Seed => LocalState::Lost.into(),
+                Wish::Look => LocalState::Absent.into(),
+            },
             local_log: None,
             min_index,
             accepted_state_codecs: vec![codec_of(replica).to_owned()],
@@ -289,6 +329,7 @@ impl Seeder {
     async fn listen(
         &self,
         replica: &NewReplica,
+        wish: Wish,
         mut stream: Streaming<BootstrapResponse>,
         to: &mpsc::Sender<BootstrapRequest>,
     ) -> Conversation {
@@ -301,6 +342,9 @@ impl Seeder {
                 Err(_) => return Conversation::Later("the sidecar is silent".to_owned()),
             };
             let step = match message {
+                Some(bootstrap_response::Message::Snapshot(snapshot)) if wish == Wish::Look => {
+                    return Conversation::Offered(format!("snapshot {}", snapshot.snapshot_id));
+                }
                 Some(bootstrap_response::Message::Snapshot(snapshot)) => {
                     let header = snapshot.header.unwrap_or_default();
                     offer = Offer {
@@ -331,7 +375,7 @@ impl Seeder {
                     Ok(())
                 }
                 Some(bootstrap_response::Message::Outcome(outcome)) => {
-                    return settled(&outcome, replica.restored);
+                    return settled(&outcome);
                 }
                 Some(bootstrap_response::Message::Progress(_)) | None => Ok(()),
             };
@@ -443,13 +487,12 @@ impl Offer {
     }
 }
 
-fn settled(outcome: &BootstrapOutcome, restored: bool) -> Conversation {
+fn settled(outcome: &BootstrapOutcome) -> Conversation {
     let detail = format!("{}: {}", outcome.result().as_str_name(), outcome.detail);
     match outcome.result() {
-        BootstrapResult::NoSnapshot if restored => Conversation::NotPlanned,
-        BootstrapResult::NoSnapshot | BootstrapResult::NotCovered | BootstrapResult::Disabled => {
-            Conversation::NoSeed(detail)
-        }
+        BootstrapResult::NoSnapshot => Conversation::Nothing(detail),
+        BootstrapResult::Disabled => Conversation::Disabled(detail),
+        BootstrapResult::NotCovered => Conversation::NoSeed(detail),
         _ => Conversation::Later(detail),
     }
 }
