@@ -322,6 +322,11 @@ async fn a_restore_that_dies_before_its_identity_is_written_has_not_begun() {
     let found = operator.survey().await.unwrap();
     let confirmation = found.confirmation();
     let faults = bench.faults.clone();
+    faults.plan(Op::PutNew, "@holds", 0, usize::MAX, Fault::FailBefore);
+    let died = operator.commit(&found, &confirmation).await;
+    assert_eq!(died.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(lives(&bench).await.len(), 1, "no life without its plan");
+    faults.heal();
     faults.plan(Op::PutNew, "@cluster", 0, usize::MAX, Fault::FailBefore);
     let died = operator.commit(&found, &confirmation).await;
     assert_eq!(died.unwrap_err().kind(), Kind::Unavailable);

@@ -8,6 +8,9 @@
     reason = "helpers of tests stop at the first surprise"
 )]
 
+mod broker_link;
 mod kills;
+mod neighbours;
 mod rig;
+mod rot;
 mod store;

@@ -74,14 +74,25 @@ impl Rig {
     }
 
     pub async fn produce(&mut self, count: u64) {
+        self.produce_sized(count, 0).await;
+    }
+
+    /// Values of at least so many bytes, which do not compress.
+    pub async fn produce_sized(&mut self, count: u64, value_bytes: usize) {
         let client: Arc<Client> = self.cluster.client().clone();
         let mut pool = Pool::start(&client, TOPIC, PoolOptions::default())
             .await
             .unwrap();
         for number in self.produced..self.produced + count {
+            let mut value = format!("value {number} ").into_bytes();
+            let mut noise = number | 1;
+            while value.len() < value_bytes {
+                noise = noise.wrapping_mul(6_364_136_223_846_793_005) ^ (noise >> 29);
+                value.extend_from_slice(&noise.to_le_bytes());
+            }
             let record = Record {
                 key: Bytes::from(number.to_string()),
-                value: Bytes::from(format!("value {number}")),
+                value: Bytes::from(value),
                 timestamp_ms: 1,
             };
             pool.send(record).await.unwrap();
@@ -96,13 +107,7 @@ impl Rig {
 
     /// Files of the partition in the store whose names end so, sorted. Read from the server's disk.
     pub fn stored(&self, ending: &str) -> Vec<PathBuf> {
-        let folder = self
-            .dir
-            .path()
-            .join("s3/bucket/snapshots")
-            .join(TOPIC)
-            .join("0");
-        let Ok(entries) = fs::read_dir(folder) else {
+        let Ok(entries) = fs::read_dir(self.folder()) else {
             return Vec::new();
         };
         let mut found: Vec<_> = entries
@@ -134,6 +139,48 @@ impl Rig {
         );
     }
 
+    /// Waits until the broker leads the partition: after a restart it campaigns first.
+    pub async fn wait_led(&mut self) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let led = self.cluster.replicas_of(TOPIC).await;
+            let leads = |replica: &ReplicaStatus| {
+                replica.role == chronik_snapshotd::proto::v1::ReplicaRole::Leader as i32
+            };
+            if led.iter().any(|(_, replica)| leads(replica)) {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "nobody leads");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What the sidecar has logged so far.
+    pub fn sidecar_log(&self) -> String {
+        let sidecar = self.cluster.node(1).unwrap().sidecar.as_ref().unwrap();
+        fs::read_to_string(sidecar.log_path()).unwrap()
+    }
+
+    /// Waits until the sidecar has logged this.
+    pub async fn wait_logged(&mut self, text: &str) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !self.sidecar_log().contains(text) {
+            let in_time = tokio::time::Instant::now() < deadline;
+            assert!(
+                in_time,
+                "{text:?} was not logged:\n{}",
+                self.cluster.log_tails()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The partition's folder, on the server's disk.
+    pub fn folder(&self) -> PathBuf {
+        let bucket = self.dir.path().join("s3/bucket/snapshots");
+        bucket.join(TOPIC).join("0")
+    }
+
     /// Waits until the log was cut behind everything that is produced.
     pub async fn wait_cut(&mut self) {
         let client = self.cluster.node(1).unwrap().snapshot_endpoint();
@@ -163,17 +210,21 @@ impl Rig {
 
     /// Waits until the store holds exactly one proven snapshot and no trace of others.
     pub async fn wait_clean(&mut self) {
+        self.wait_files([1, 1, 1, 3]).await;
+    }
+
+    /// Waits until there are so many `.snap` files, manifests, proofs, and files of any name.
+    pub async fn wait_files(&mut self, wanted: [usize; 4]) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let kinds = [".snap", ".manifest.json", ".verified.json", ""];
             let counts = kinds.map(|ending| self.stored(ending).len());
-            if counts == [1, 1, 1, 3] {
+            if counts == wanted {
                 return;
             }
             assert!(
                 tokio::time::Instant::now() < deadline,
-                "not clean: {:#?}\n{}",
-                self.stored(""),
+                "files: {counts:?} instead of {wanted:?}\n{}",
                 self.cluster.log_tails()
             );
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,6 +1,9 @@
 //! A real S3 server as a process, which can be frozen and killed, and which keeps its objects.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tokio::net::TcpStream;
 
@@ -22,6 +25,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct S3Process {
     port: Port,
+    dir: PathBuf,
     /// Its process.
     pub process: Process,
 }
@@ -31,18 +35,33 @@ impl S3Process {
     pub async fn start(binaries: &Binaries, base: &Path) -> Result<Self, HarnessError> {
         let port = Port::reserve()?;
         let log = base.join("logs").join("s3-server.log");
-        let mut process = Process::new("s3-server", &binaries.s3_server, &log);
-        process.set_args([
-            format!("--dir={}", base.join("s3").display()),
-            format!("--bucket={BUCKET}"),
-            format!("--listen={}", port.address()),
-            format!("--access-key={ACCESS_KEY}"),
-            format!("--secret-key={SECRET_KEY}"),
-        ]);
-        process.start()?;
-        let server = Self { port, process };
+        let mut server = Self {
+            port,
+            dir: base.join("s3"),
+            process: Process::new("s3-server", &binaries.s3_server, &log),
+        };
+        server.set_args(SECRET_KEY);
+        server.process.start()?;
         server.wait_up().await?;
         Ok(server)
+    }
+
+    /// Lets in another secret from now on, and nobody with the former one: what rotated credentials look like.
+    pub async fn rotate_secret(&mut self, secret_key: &str) -> Result<(), HarnessError> {
+        self.process.kill()?;
+        self.set_args(secret_key);
+        self.process.start()?;
+        self.wait_up().await
+    }
+
+    fn set_args(&mut self, secret_key: &str) {
+        self.process.set_args([
+            format!("--dir={}", self.dir.display()),
+            format!("--bucket={BUCKET}"),
+            format!("--listen={}", self.port.address()),
+            format!("--access-key={ACCESS_KEY}"),
+            format!("--secret-key={secret_key}"),
+        ]);
     }
 
     /// Waits until it accepts connections.

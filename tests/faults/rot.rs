@@ -1,0 +1,113 @@
+//! A store that corrupts what it was given, and one that lets nobody in any more.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use chronik_harness::fault::{HttpFault, Seen};
+
+use crate::rig::Rig;
+
+fn flip_a_byte(file: &PathBuf) {
+    let mut bytes = fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(file, bytes).unwrap();
+}
+
+/// The bytes are wrong on the server's disk before anybody has read them back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rots_before_it_is_read_back_is_never_truncated_on() {
+    let mut rig = Rig::start(|options| options).await;
+    rig.produce_enough().await;
+    let folder = rig.folder();
+    let done = Arc::new(AtomicBool::new(false));
+    let once = done.clone();
+    rig.proxy.script(move |seen: &Seen| {
+        let reads_data = seen.method == "GET" && seen.target.split('?').next()?.ends_with(".snap");
+        if reads_data && !once.swap(true, Ordering::SeqCst) {
+            let snaps = fs::read_dir(&folder).unwrap();
+            let paths = snaps.map(|entry| entry.unwrap().path());
+            paths
+                .filter(|path| path.extension().is_some_and(|it| it == "snap"))
+                .for_each(|path| flip_a_byte(&path));
+        }
+        None
+    });
+    rig.cluster.start_sidecar(1).unwrap();
+    rig.wait_logged("does not verify: quarantined").await;
+    rig.check_safety().await;
+    rig.wait_cut().await;
+    rig.check_safety().await;
+    assert!(done.load(Ordering::SeqCst));
+    assert_eq!(rig.stored(".quarantined.json").len(), 1);
+    rig.check_records().await;
+    println!("EVIDENCE faults_injected 1");
+}
+
+/// Proven, and then the disk rots: the next truncation looks at the files again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rots_after_its_proof_is_replaced_before_more_is_truncated() {
+    const TIMES: usize = 3;
+    let mut rig = Rig::start(|options| options.sidecar_env("RETENTION_COUNT", "2")).await;
+    for _ in 0..TIMES {
+        rig.produce_enough().await;
+        rig.cluster.start_sidecar(1).unwrap();
+        rig.wait_cut().await;
+        rig.cluster.kill_sidecar(1).unwrap();
+        let newest = rig.stored(".snap").pop().unwrap();
+        flip_a_byte(&newest);
+        // What was cut on it is lost with it: only a new snapshot can cover it, and nothing more may go before.
+        let first = rig.replica().await.first_log_index;
+        rig.produce_enough().await;
+        rig.cluster.start_sidecar(1).unwrap();
+        rig.wait_cut().await;
+        rig.check_safety().await;
+        assert!(rig.replica().await.first_log_index > first);
+        rig.cluster.kill_sidecar(1).unwrap();
+    }
+    rig.check_records().await;
+    println!("EVIDENCE faults_injected {TIMES}");
+}
+
+/// The access key is rotated while an upload is under way: the operator is told so, and nothing is truncated.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_are_rotated_in_mid_upload() {
+    const NEW_SECRET: &str = "aN0ther+secret/0f+the+tests";
+    let mut rig = Rig::start(|options| options.sidecar_env("COMPRESSION", "none")).await;
+    // More than one part of an upload.
+    rig.produce_sized(60, 400_000).await;
+    let first_part = |seen: &Seen| seen.target.contains("partNumber=1&");
+    rig.proxy
+        .script(move |seen: &Seen| first_part(seen).then_some(HttpFault::StopAfter));
+    let mut stopped = rig.proxy.stopped();
+    let before = *stopped.borrow_and_update();
+    rig.cluster.start_sidecar(1).unwrap();
+    let reached = stopped.wait_for(|now| *now > before);
+    tokio::time::timeout(std::time::Duration::from_mins(1), reached)
+        .await
+        .unwrap()
+        .unwrap();
+    rig.store.rotate_secret(NEW_SECRET).await.unwrap();
+    rig.proxy.heal();
+    rig.wait_logged("403").await;
+    rig.check_safety().await;
+    assert!(rig.stored(".manifest.json").is_empty());
+    let status = rig.cluster.node(1).unwrap().status().await.unwrap();
+    assert!(!status.daemon.store_available);
+
+    rig.cluster.kill_sidecar(1).unwrap();
+    let sidecar = rig.cluster.sidecar_mut(1).unwrap();
+    sidecar.set_env("S3_SECRET_KEY", NEW_SECRET);
+    rig.cluster.start_sidecar(1).unwrap();
+    rig.wait_cut().await;
+    rig.wait_clean().await;
+    rig.check_safety().await;
+    rig.check_records().await;
+    println!("EVIDENCE faults_injected 1");
+}
