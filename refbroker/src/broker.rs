@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     config::ServeArgs,
+    crash,
     driver::{
         DriverError, INPUT_QUEUE, TICK, disk_thread,
         input::{DriverHandle, Input, NewReplica},
@@ -107,6 +108,7 @@ impl Broker {
     /// `stop` ends the wait for a cluster.
     pub async fn start(args: ServeArgs, stop: &CancellationToken) -> Result<Self, BrokerError> {
         let disk = join::open_disk(&args.data_dir, args.broker_id)?;
+        crash::point("identity.log_bound");
         let me = member(&args, disk.replica_uuid);
         let shared = Arc::new(Shared::default());
         let clients = Arc::new(Clients::new(args.peers.0.clone(), shared.clone()));
@@ -227,7 +229,9 @@ impl Assembly {
             identity
         } else {
             let found = join::find_cluster(&self.args, &self.clients, &me).await?;
+            crash::point("identity.cluster_found");
             identity::store(&self.args.data_dir, &found)?;
+            crash::point("identity.stored");
             found
         };
         let _ = peer_state.identity.set(identity.clone());

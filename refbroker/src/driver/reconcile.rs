@@ -3,7 +3,7 @@
 //! Raft may drop a change without an error, so nothing is remembered: what is missing is proposed again.
 
 use raft::{
-    ProgressState,
+    Progress, ProgressState,
     eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2},
 };
 use tracing::{info, warn};
@@ -152,7 +152,7 @@ fn view(group: &mut Group, tick: u64) -> View {
     let last = raft.raft_log.last_index();
     let lag = |peer: u64| {
         let progress = raft.prs().get(peer)?;
-        let live = progress.state == ProgressState::Replicate && progress.recent_active;
+        let live = follows(progress, last) && progress.recent_active;
         live.then(|| last - progress.matched.min(last))
     };
     let caught_up = conf.learners.iter().copied();
@@ -170,6 +170,16 @@ fn view(group: &mut Group, tick: u64) -> View {
         successor: successor.map(|(_, peer)| peer),
         voters: conf.voters.clone(),
         learners: conf.learners.clone(),
+    }
+}
+
+/// True = the peer takes what it is sent. One that was unreachable and lacks nothing counts, too: Raft probes it
+/// only with the next entry, which in an idle group may never come.
+pub fn follows(progress: &Progress, last: u64) -> bool {
+    match progress.state {
+        ProgressState::Replicate => true,
+        ProgressState::Probe => progress.matched == last,
+        ProgressState::Snapshot => false,
     }
 }
 

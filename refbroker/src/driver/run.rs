@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     api::ApiError,
+    crash,
     meta::{self, MetaState},
     proto::v1,
     raftlog::{
@@ -141,6 +142,7 @@ struct Committing {
     group_id: u64,
     epoch: u64,
     applied: LogPos,
+    conf_state: v1::ConfState,
     file: CheckpointDone,
 }
 
@@ -459,14 +461,16 @@ impl Driver {
         }
         match result {
             Ok(file) => {
-                let record = group.applied_record(applied, conf_state, &file);
+                let record = group.applied_record(applied, conf_state.clone(), &file);
                 put_applied(&mut self.batch, group_id, &record)?;
                 self.batch_must_sync = true;
+                crash::point("checkpoint.record_staged");
                 // It runs until its record is written: another one would remove the file that this record names.
                 self.committing.push(Committing {
                     group_id,
                     epoch,
                     applied,
+                    conf_state,
                     file,
                 });
                 Ok(())
@@ -495,7 +499,9 @@ impl Driver {
             if flights.is_empty() && self.batch.is_empty() {
                 break;
             }
+            crash::point("ready.before_write");
             self.write_batch()?;
+            crash::point("ready.written");
             let mut meta_changed = false;
             for flight in flights {
                 pending.insert(flight.group_id);
@@ -593,7 +599,9 @@ impl Driver {
         let generation = group.generation + 1;
         let header = staged.header.clone();
         let state_part = staged.state_part.clone();
+        crash::point("restore.before_move");
         staged.rename_to(&generation_dir(&group.dir, generation))?;
+        crash::point("restore.moved");
         let file = super::lifecycle::installed_file(&state_part);
         let conf_state = header.conf_state.clone().unwrap_or_default();
         let record =
@@ -628,7 +636,12 @@ impl Driver {
             if group.epoch == done.epoch {
                 group.checkpoint_running = false;
             }
+            crash::point("checkpoint.record_written");
+            if done.conf_state != group.persisted.conf_state {
+                crash::point("conf.recorded");
+            }
             if done.applied > group.persisted.applied {
+                group.persisted.conf_state = done.conf_state;
                 group.persisted.applied = done.applied;
                 group.persisted.file = done.file;
                 self.touched.insert(done.group_id);
@@ -654,9 +667,13 @@ impl Driver {
         let Some(group) = self.groups.get_mut(&group_id) else {
             return Ok(false);
         };
+        if entries.is_empty() && ready.must_sync() && !was_restored {
+            crash::point("vote.written");
+        }
         group.node.mut_store().appended(entries);
         let messages = ready.take_persisted_messages();
         self.send(group_id, messages);
+        crash::point("ready.sent");
         let Some(group) = self.groups.get_mut(&group_id) else {
             return Ok(false);
         };
@@ -684,6 +701,7 @@ impl Driver {
     }
 
     fn finish_restore(&mut self, group_id: u64, restored: Restored) -> Result<(), DriverError> {
+        crash::point("restore.committed");
         let segment_bytes = self.parts.segment_bytes;
         let Some(group) = self.groups.get_mut(&group_id) else {
             return Ok(());
@@ -703,6 +721,7 @@ impl Driver {
         group.generation = restored.generation;
         group.applied = position;
         group.persisted.applied = position;
+        group.persisted.conf_state = restored.header.conf_state.unwrap_or_default();
         group.persisted.file = restored.file;
         group.conf_state = Arc::new(conf_state.clone());
         group.epoch += 1;
@@ -716,6 +735,7 @@ impl Driver {
         if let Err(error) = crate::disk::remove_dir(&old) {
             warn!(%error, "the old generation stays until the next start");
         }
+        crash::point("restore.old_removed");
         Ok(())
     }
 
@@ -826,8 +846,11 @@ impl Driver {
             let record = group.applied_record(task.job.applied, task.conf_state, &done);
             put_applied(&mut self.batch, group_id, &record)?;
             self.batch_must_sync = true;
+            crash::point("shutdown.file_written");
         }
-        self.write_batch()
+        self.write_batch()?;
+        crash::point("shutdown.record_written");
+        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use raft::{
     Storage as _,
-    eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, Message},
+    eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, Message, MessageType},
 };
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -524,7 +524,7 @@ async fn a_voter_that_took_a_snapshot_and_nothing_else_may_campaign() {
     let staged = leader.stage(&group_dir, None).await.unwrap();
     let last = staged.last_included();
     let mut message = Message::default();
-    message.set_msg_type(raft::eraftpb::MessageType::MsgSnapshot);
+    message.set_msg_type(MessageType::MsgSnapshot);
     (message.from, message.to, message.term) = (7, 8, last.term);
     let metadata = message.mut_snapshot().mut_metadata();
     (metadata.index, metadata.term) = (last.index, last.term);
@@ -548,6 +548,50 @@ async fn a_voter_that_took_a_snapshot_and_nothing_else_may_campaign() {
     for _ in 0..200 {
         voter.settle();
     }
+}
+
+#[test]
+fn a_learner_that_was_away_and_lacks_nothing_is_promoted_though_the_group_is_idle() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::open(dir.path());
+    bench.start(7, &[7], None);
+    bench.append(payload(1)).unwrap();
+    let learner = crate::meta::Replica {
+        broker_id: 2,
+        peer_id: 8,
+        replaced: Vec::new(),
+    };
+    let wanted = [
+        crate::meta::Replica {
+            broker_id: 1,
+            peer_id: 7,
+            replaced: Vec::new(),
+        },
+        learner,
+    ];
+    let reconcile = |bench: &mut Bench| {
+        let group = bench.driver.groups.get_mut(&GROUP).unwrap();
+        super::reconcile::reconcile(group, &wanted, bench.driver.tick);
+        bench.settle();
+    };
+    reconcile(&mut bench);
+    assert_eq!(bench.driver.groups[&GROUP].conf_state.learners, vec![8]);
+    // It has everything, its connection breaks, and it is back.
+    let from_learner = |bench: &mut Bench, kind| {
+        let group = bench.driver.groups.get_mut(&GROUP).unwrap();
+        let mut message = Message::default();
+        message.set_msg_type(kind);
+        (message.from, message.to, message.term) = (8, 7, group.node.raft.term);
+        message.index = group.node.raft.raft_log.last_index();
+        group.node.step(message).unwrap();
+        bench.settle();
+    };
+    from_learner(&mut bench, MessageType::MsgAppendResponse);
+    let group = bench.driver.groups.get_mut(&GROUP).unwrap();
+    group.node.report_unreachable(8);
+    from_learner(&mut bench, MessageType::MsgHeartbeatResponse);
+    reconcile(&mut bench);
+    assert_eq!(bench.driver.groups[&GROUP].conf_state.voters, vec![7, 8]);
 }
 
 #[test]

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     api::{ApiError, Appended, Fetched, Offsets},
+    crash,
     proto::peer::{PartitionState, SealedSegment},
 };
 
@@ -287,6 +288,7 @@ impl PartitionMachine {
 
     fn seal_tail(&mut self) -> Result<(), StateError> {
         self.write_tail()?;
+        crash::point("segment.full");
         self.tail.segment.seal();
         self.sealed.push(SealedSegment {
             base_offset: self.tail.segment.base_offset,
@@ -319,6 +321,7 @@ impl PartitionMachine {
             max_timestamp_ms: -1,
             hasher: Xxh3::new(),
         };
+        crash::point("segment.rolled");
         Ok(())
     }
 

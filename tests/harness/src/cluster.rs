@@ -40,8 +40,6 @@ impl Cluster {
             }
         }
         cluster.wait_formed().await?;
-        // From now on nobody may create a cluster: a broker that lost its disk must find the one that there is.
-        cluster.prepare_nodes(false);
         Ok(cluster)
     }
 
@@ -122,7 +120,9 @@ impl Cluster {
         }
     }
 
-    async fn wait_formed(&mut self) -> Result<(), HarnessError> {
+    /// Waits until each broker knows all others. From then on nobody may create a cluster: a broker that lost its
+    /// disk must find the one that there is.
+    pub async fn wait_formed(&mut self) -> Result<(), HarnessError> {
         let wanted = self.nodes.len();
         for index in 0..wanted {
             let address = self.nodes[index].kafka_address();
@@ -142,6 +142,7 @@ impl Cluster {
             };
             self.wait_until(&what, FORM_TIMEOUT, look).await?;
         }
+        self.prepare_nodes(false);
         self.check()
     }
 
