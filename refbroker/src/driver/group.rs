@@ -138,6 +138,8 @@ pub struct Group {
     pub sending: BTreeMap<u64, u64>,
     /// Ticks until this replica campaigns, to give a new group a leader soon.
     pub kick: Option<u32>,
+    /// Tick since which this replica leads.
+    pub led_since: Option<u64>,
     /// Tick at which the leader saw a learner first.
     pub learner_since: BTreeMap<u64, u64>,
     /// Tick at which the leader saw the joint configuration first.

@@ -167,6 +167,7 @@ impl Driver {
             peer_brokers: BTreeMap::new(),
             sending: BTreeMap::new(),
             kick: (alone || fresh).then_some(if alone { 0 } else { KICK_TICKS }),
+            led_since: None,
             learner_since: BTreeMap::new(),
             joint_since: None,
             out_of_order: false,

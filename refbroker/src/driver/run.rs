@@ -276,9 +276,16 @@ impl Driver {
             return;
         }
         // A snapshot counts only together with its bytes.
-        if message.get_msg_type() == MessageType::MsgSnapshot && group.incoming.is_none() {
+        if message.get_msg_type() == MessageType::MsgSnapshot {
             return;
         }
+        self.deliver(from_broker, group_id, message);
+    }
+
+    fn deliver(&mut self, from_broker: i32, group_id: u64, message: Message) {
+        let Some(group) = self.groups.get_mut(&group_id) else {
+            return;
+        };
         group.peer_brokers.insert(message.from, from_broker);
         if let Err(error) = group.node.step(message) {
             debug!(%error, group_id, "message not taken");
@@ -362,10 +369,20 @@ impl Driver {
         if !known {
             return false;
         }
-        if let Some(group) = self.groups.get_mut(&group_id) {
-            group.incoming = Some(staged);
+        self.deliver(from_broker, group_id, message);
+        // Raft ignores one that is old. Only the bytes of the one that it is about to take may stay.
+        if let Some(group) = self.groups.get_mut(&group_id)
+            && let Some(taken) = group.node.raft.raft_log.unstable.snapshot.as_ref()
+        {
+            let metadata = taken.get_metadata();
+            let taken = LogPos {
+                term: metadata.term,
+                index: metadata.index,
+            };
+            if staged.last_included() == taken {
+                group.incoming = Some(staged);
+            }
         }
-        self.step(from_broker, group_id, message);
         true
     }
 
@@ -548,7 +565,10 @@ impl Driver {
                 group_id, topic = %group.replica.topic, partition = group.replica.partition,
                 role = ?soft.raft_state, leader_peer = soft.leader_id, term = group.node.raft.term, "role"
             );
-            if soft.raft_state != StateRole::Leader {
+            if soft.raft_state == StateRole::Leader {
+                group.led_since.get_or_insert(self.tick);
+            } else {
+                group.led_since = None;
                 group.abandon_waiters();
             }
             if soft.leader_id != 0 {
