@@ -40,8 +40,9 @@ use crate::{
         StateError,
         checkpoint::{CheckpointDone, read_state_file, remove_old_state_files, write_state_file},
         generation_dir,
-        partition::{PartitionMachine, PartitionView},
+        partition::PartitionMachine,
         staging::{STATE_FILE, Staged},
+        view::PartitionView,
     },
 };
 

@@ -188,6 +188,26 @@ pub fn successor(group: &mut Group, tick: u64) -> Option<u64> {
     view(group, tick).successor
 }
 
+/// The replicas that a group shall have; empty = `__meta` here does not know the group (yet), or is older than the
+/// group's own configuration: ids only grow, so one that was not given out yet as far as these metadata know is newer.
+/// To act on them would bring a dead peer back, or remove the one that took its place.
+pub fn wanted_replicas(group: &Group, meta: &meta::MetaState) -> Vec<meta::Replica> {
+    let conf = &group.conf_state;
+    let known = [&conf.voters, &conf.learners, &conf.voters_outgoing];
+    if known
+        .into_iter()
+        .flatten()
+        .any(|peer| *peer >= meta.next_peer_id)
+    {
+        return Vec::new();
+    }
+    let found = meta.group(&group.replica.topic, group.replica.partition);
+    found
+        .filter(|(_, found)| found.group_id == group.replica.group_id)
+        .map(|(_, found)| found.replicas)
+        .unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -362,10 +362,11 @@ mod tests {
 
     #[test]
     fn a_request_has_a_limited_number_of_elements() {
-        let mut body = (MAX_ELEMENTS as u32 + 1).to_be_bytes().to_vec();
+        let most = u32::try_from(MAX_ELEMENTS).unwrap();
+        let mut body = (most + 1).to_be_bytes().to_vec();
         body.resize(4 + 2 * (MAX_ELEMENTS + 1), 0);
         assert_eq!(check(ApiKey::Metadata, 1, &body), Err(ShapeError::TooMany));
-        body[..4].copy_from_slice(&(MAX_ELEMENTS as u32).to_be_bytes());
+        body[..4].copy_from_slice(&most.to_be_bytes());
         assert_eq!(check(ApiKey::Metadata, 1, &body), Ok(()));
     }
 }

@@ -64,6 +64,14 @@ impl RaftStorage {
             batch.add_command(region, Command::Compact { index });
             log.write(&mut batch, true)?;
         }
+        // An entry that is missing between the two would be found out when a follower asks for it: too late.
+        let first = log.engine().first_index(region);
+        if first.is_some_and(|first| first > truncated.index + 1) {
+            return Err(LogError::Malformed {
+                region,
+                key: "trunc",
+            });
+        }
         let mut storage = Self {
             hard_state: record.hard_state.clone(),
             conf_state,

@@ -259,9 +259,9 @@ async fn run(rig: &mut Rig, number: usize, chain: &Chain) {
     for (step, point) in points.iter().enumerate() {
         match drive {
             Drive::Founding => unreachable!("has a cluster of its own"),
-            Drive::Load => rig.restart_armed(broker, point).await,
+            Drive::Load => rig.restart_armed(broker, point),
             Drive::Lead => {
-                rig.restart_armed(broker, point).await;
+                rig.restart_armed(broker, point);
                 if load.is_none() {
                     rig.wait_up(broker).await;
                     load = Some(rig.begin(&topic).await);
@@ -275,7 +275,7 @@ async fn run(rig: &mut Rig, number: usize, chain: &Chain) {
                 rig.start_armed(broker, point);
             }
             Drive::WipeOther => {
-                rig.restart_armed(broker, point).await;
+                rig.restart_armed(broker, point);
                 if step == 0 {
                     rig.wait_up(broker).await;
                     rig.cluster.kill_broker(other).unwrap();
@@ -289,29 +289,29 @@ async fn run(rig: &mut Rig, number: usize, chain: &Chain) {
                 rig.start_armed(broker, point);
             }
             Drive::Elections => {
-                rig.restart_armed(broker, point).await;
+                rig.restart_armed(broker, point);
                 rig.wait_up(broker).await;
                 rig.cluster.kill_broker(other).unwrap();
             }
             Drive::Create => {
-                rig.restart_armed(broker, point).await;
+                rig.restart_armed(broker, point);
                 rig.wait_up(broker).await;
                 rig.create(&format!("made-{step}")).await;
             }
             Drive::Delete => {
                 rig.create("doomed").await;
                 rig.wait_whole("doomed").await;
-                rig.restart_armed(broker, point).await;
+                rig.restart_armed(broker, point);
                 rig.wait_up(broker).await;
                 rig.delete("doomed").await;
             }
             Drive::Megabytes => {
-                rig.restart_armed(broker, point).await;
+                rig.restart_armed(broker, point);
                 rig.wait_up(broker).await;
                 rig.send_megabytes(broker).await;
             }
             Drive::Stop => {
-                rig.restart_armed(broker, point).await;
+                rig.restart_armed(broker, point);
                 rig.wait_serving(broker).await;
                 rig.wait_progress(load.as_ref().unwrap()).await;
                 rig.terminate(broker, point).await;

@@ -89,7 +89,7 @@ impl Rig {
         broker.unset_env(VARIABLE);
     }
 
-    pub(crate) async fn restart_armed(&mut self, id: i32, point: &str) {
+    pub(crate) fn restart_armed(&mut self, id: i32, point: &str) {
         self.cluster.kill_broker(id).unwrap();
         self.start_armed(id, point);
     }
