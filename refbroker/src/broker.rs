@@ -3,52 +3,31 @@
 //! Order: disk, peer listener (so that peers can ask), identity, sidecar's listener, driver with every replica that is
 //! there, then what is missing. Nothing that is intact waits for a peer or for the sidecar.
 
-use std::{
-    sync::{Arc, OnceLock, mpsc::sync_channel},
-    thread::JoinHandle,
-    time::Duration,
-};
+mod assembly;
+mod tasks;
 
-use tokio::{net::TcpListener, sync::mpsc};
-use tokio_stream::wrappers::TcpListenerStream;
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
+
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{error, info, warn};
+use tracing::warn;
 use uuid::Uuid;
 
+use self::assembly::{Assembly, member};
 use crate::{
-    api::Node as _,
     config::ServeArgs,
+    crash,
     driver::{
-        DriverError, INPUT_QUEUE, TICK, disk_thread,
-        input::{DriverHandle, Input, NewReplica},
-        proposals::Proposals,
-        run::{Driver, DriverParts},
+        DriverError,
+        input::{DriverHandle, Input},
         shared::Shared,
     },
-    identity::{self, Identity, IdentityError, Member},
-    join::{self, JoinError, Place, Standing},
-    meta::{self, Command},
+    identity::IdentityError,
+    join::{self, JoinError},
     node::BrokerNode,
-    peer::{
-        MAX_MESSAGE_BYTES,
-        client::Clients,
-        link::{Links, Sender},
-        service::{PeerServer, PeerState},
-    },
-    proto::peer::peer_service_server::PeerServiceServer,
-    seed::{LOST_QUEUE, Seeder},
-    service::{
-        server::{self, ServerError},
-        snapshot::{NoteCompaction, SnapshotServer, Who},
-    },
+    peer::client::Clients,
+    service::server::ServerError,
 };
 
-/// Time between two looks at what the cluster knows of this broker.
-const CONFIRM_INTERVAL: Duration = Duration::from_secs(5);
-/// Time between two questions for leaders elsewhere.
-const LEADERS_INTERVAL: Duration = Duration::from_secs(1);
-/// Deadline of a command for `__meta` from here.
-const META_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that running calls get when the broker stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -93,22 +72,13 @@ pub struct Broker {
     boot_id: String,
 }
 
-struct Assembly {
-    args: ServeArgs,
-    shared: Arc<Shared>,
-    clients: Arc<Clients>,
-    tracker: TaskTracker,
-    stop: CancellationToken,
-    failed: CancellationToken,
-    boot_id: String,
-}
-
 impl Broker {
     /// Starts a broker. Returns as soon as it has an identity and its driver runs; replicas that are missing come later.
     /// `stop` ends the wait for a cluster.
     pub async fn start(args: ServeArgs, stop: &CancellationToken) -> Result<Self, BrokerError> {
         let restore = args.restore_token.as_ref();
         let disk = join::open_disk(&args.data_dir, args.broker_id, restore)?;
+        crash::point("identity.log_bound");
         let me = member(&args, disk.replica_uuid);
         let shared = Arc::new(Shared::default());
         let clients = Arc::new(Clients::new(args.peers.0.clone(), shared.clone()));
@@ -190,367 +160,6 @@ impl Broker {
             Ok(Some(Ok(outcome))) => Ok(outcome?),
             _ => Err(BrokerError::DriverDied),
         }
-    }
-}
-
-fn member(args: &ServeArgs, replica_uuid: Uuid) -> Member {
-    let ip = args.kafka_listen.ip();
-    let host = if ip.is_unspecified() {
-        "127.0.0.1".to_owned()
-    } else {
-        ip.to_string()
-    };
-    Member {
-        broker_id: args.broker_id,
-        replica_uuid,
-        kafka_host: host,
-        kafka_port: args.kafka_listen.port(),
-        peer_addr: args
-            .peers
-            .0
-            .get(&args.broker_id)
-            .cloned()
-            .unwrap_or_default(),
-    }
-}
-
-impl Assembly {
-    async fn start(&self, disk: join::Disk, me: Member) -> Result<Broker, BrokerError> {
-        let groups_dir = self.args.data_dir.join(identity::GROUPS_DIR);
-        let peer_state = Arc::new(PeerState {
-            me: me.clone(),
-            restore_token: self.restore_token(),
-            identity: OnceLock::new(),
-            driver: OnceLock::new(),
-            shared: self.shared.clone(),
-            groups_dir: groups_dir.clone(),
-        });
-        self.serve_peers(peer_state.clone()).await?;
-        let place = match disk.identity.clone() {
-            Some(identity) => Place::Found(identity),
-            None => join::find_cluster(&self.args, &self.clients, &me).await?,
-        };
-        let (Place::Found(identity) | Place::Founder(identity)) = &place;
-        let identity = identity.clone();
-
-        let (inputs, input_queue) = mpsc::channel(INPUT_QUEUE);
-        let proposals = Arc::<Proposals>::default();
-        let driver = DriverHandle::new(inputs, proposals.clone());
-        let node = Arc::new(BrokerNode::new(
-            me.clone(),
-            (identity.cluster_id.clone(), identity.incarnation),
-            driver.clone(),
-            self.shared.clone(),
-            self.clients.clone(),
-        ));
-        let driver_cell = Arc::new(OnceLock::new());
-        self.serve_sidecar(&identity, driver_cell.clone(), &node)
-            .await?;
-
-        let seeder = Arc::new(Seeder {
-            slots: Seeder::slots(),
-            shared: self.shared.clone(),
-            restore_uuid: identity.restore_uuid,
-            sidecar: self.args.sidecar_endpoint.clone(),
-            clients: self.clients.clone(),
-            driver: driver.clone(),
-            groups_dir: groups_dir.clone(),
-            cluster_id: identity.cluster_id.clone(),
-            incarnation: identity.incarnation,
-            boot_id: self.boot_id.clone(),
-        });
-        if let (Place::Founder(_), None) = (&place, identity.restore_uuid) {
-            self.check_that_it_is_new(&seeder, &identity, &me).await?;
-        }
-        if disk.identity.is_none() {
-            identity::store(&self.args.data_dir, &identity)?;
-        }
-        let _ = peer_state.identity.set(identity.clone());
-
-        let (disk_tasks, disk_queue) = sync_channel(disk_thread::DISK_QUEUE);
-        let (lost, lost_queue) = mpsc::channel(LOST_QUEUE);
-        let links = Links::new(
-            Sender {
-                cluster_id: identity.cluster_id.clone(),
-                incarnation: identity.incarnation,
-                broker_id: me.broker_id,
-            },
-            self.clients.clone(),
-            driver.clone(),
-            self.tracker.clone(),
-            self.stop.clone(),
-        );
-        let parts = DriverParts {
-            broker_id: me.broker_id,
-            replica_uuid: me.replica_uuid,
-            cluster_id: identity.cluster_id.clone(),
-            incarnation: identity.incarnation,
-            founders: identity.initial_members.clone(),
-            groups_dir,
-            segment_bytes: self.args.segment_bytes.get(),
-            hold_entries: self.args.hold_entries,
-            log: disk.log.clone(),
-            inputs: input_queue,
-            proposals,
-            shared: self.shared.clone(),
-            outbound: Arc::new(links),
-            disk: disk_tasks,
-            lost,
-        };
-        let opened = tokio::task::spawn_blocking(move || Driver::new(parts)).await;
-        let opened = opened.map_err(|_| BrokerError::DriverDied)??;
-        let driver_thread = self.run_driver(opened)?;
-        let _ = peer_state.driver.set(driver.clone());
-        let _ = driver_cell.set(driver.clone());
-        let handle = driver.clone();
-        let disk_thread = std::thread::Builder::new()
-            .name("disk".to_owned())
-            .spawn(move || disk_thread::run(&disk_queue, &disk.log, &handle))?;
-
-        self.spawn_tasks(&identity, &me, &node, &driver, &seeder, lost_queue);
-        info!(
-            cluster_id = %identity.cluster_id, broker_id = me.broker_id, replica_uuid = %me.replica_uuid,
-            boot_id = %self.boot_id, "broker started"
-        );
-        Ok(Broker {
-            node,
-            driver,
-            driver_thread: Some(driver_thread),
-            disk_thread: Some(disk_thread),
-            tracker: self.tracker.clone(),
-            tasks_stop: self.stop.clone(),
-            failed: self.failed.clone(),
-            boot_id: self.boot_id.clone(),
-        })
-    }
-
-    /// The driver's end, whatever its cause, is the broker's end.
-    fn run_driver(
-        &self,
-        driver: Driver,
-    ) -> Result<JoinHandle<Result<(), DriverError>>, BrokerError> {
-        let failed = self.failed.clone();
-        let thread = std::thread::Builder::new().name("driver".to_owned());
-        let body = move || {
-            let _fails_at_the_end = failed.drop_guard();
-            let outcome = driver.run();
-            if let Err(error) = &outcome {
-                error!(error = %report(error), "the driver failed");
-            }
-            outcome
-        };
-        Ok(thread.spawn(body)?)
-    }
-
-    /// A cluster that lost all of its disks must not be founded anew over its own snapshots.
-    async fn check_that_it_is_new(
-        &self,
-        seeder: &Seeder,
-        identity: &Identity,
-        me: &Member,
-    ) -> Result<(), BrokerError> {
-        match seeder.ask_whether_new(&join::founders_meta(identity)).await {
-            Ok(()) => Ok(()),
-            // The other founders were quicker: what there is is of the life that begins.
-            Err(_) if join::is_formed(&self.clients, me).await => Ok(()),
-            Err(reason) => Err(JoinError::LivedBefore {
-                cluster_id: identity.cluster_id.clone(),
-                reason,
-            }
-            .into()),
-        }
-    }
-
-    fn restore_token(&self) -> String {
-        let token = self.args.restore_token.as_ref();
-        token.map(ToString::to_string).unwrap_or_default()
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.tracker.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = task => {}
-            }
-        });
-    }
-
-    async fn serve_peers(&self, state: Arc<PeerState>) -> Result<(), BrokerError> {
-        let address = self.args.peer_listen;
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|source| ServerError::Listen {
-            address: address.to_string(),
-            source,
-        })?;
-        let service = PeerServiceServer::new(PeerServer::new(state, self.stop.clone()))
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        let incoming = TcpListenerStream::new(listener);
-        let serving = server::builder()
-            .add_service(service)
-            .serve_with_incoming_shutdown(incoming, self.stop.clone().cancelled_owned());
-        self.spawn_server(async move { serving.await.map_err(ServerError::from) });
-        Ok(())
-    }
-
-    fn spawn_server(
-        &self,
-        serving: impl Future<Output = Result<(), ServerError>> + Send + 'static,
-    ) {
-        let failed = self.failed.clone();
-        // Ends by itself when stopped: connections are told, calls see the same token.
-        self.tracker.spawn(async move {
-            if let Err(error) = serving.await {
-                error!(error = %report(&error), "a listener failed");
-                failed.cancel();
-            }
-        });
-    }
-
-    async fn serve_sidecar(
-        &self,
-        identity: &Identity,
-        driver: Arc<OnceLock<DriverHandle>>,
-        node: &Arc<BrokerNode>,
-    ) -> Result<(), BrokerError> {
-        let bound = server::bind(&self.args.snapshot_listen).await?;
-        let who = Who {
-            cluster_id: identity.cluster_id.clone(),
-            incarnation: identity.incarnation,
-            broker_id: identity.broker_id,
-            boot_id: self.boot_id.clone(),
-            // The logs of a restored cluster begin where its snapshots end.
-            is_founder: identity.is_founder() && identity.restore_uuid.is_none(),
-        };
-        let service = SnapshotServer::new(
-            who,
-            self.shared.clone(),
-            driver,
-            self.tracker.clone(),
-            self.stop.clone(),
-            self.note_compaction(node),
-        );
-        let stop = self.stop.clone();
-        self.spawn_server(async move { server::serve(bound, service, stop).await });
-        Ok(())
-    }
-
-    /// Makes the cluster remember, once, that logs are compacted.
-    fn note_compaction(&self, node: &Arc<BrokerNode>) -> NoteCompaction {
-        let (node, shared) = (Arc::downgrade(node), self.shared.clone());
-        Arc::new(move || {
-            let (node, shared) = (node.clone(), shared.clone());
-            Box::pin(async move {
-                if shared.meta().any_log_compacted {
-                    return Ok(());
-                }
-                let node = node.upgrade().ok_or("the broker is stopping")?;
-                let noted = node.propose_meta(&Command::NoteCompaction, META_TIMEOUT);
-                noted.await.map(drop).map_err(|error| error.to_string())
-            })
-        })
-    }
-
-    fn spawn_tasks(
-        &self,
-        identity: &Identity,
-        me: &Member,
-        node: &Arc<BrokerNode>,
-        driver: &DriverHandle,
-        seeder: &Arc<Seeder>,
-        lost: mpsc::Receiver<NewReplica>,
-    ) {
-        let ticker = driver.clone();
-        self.spawn(async move {
-            let mut interval = tokio::time::interval(TICK);
-            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-            loop {
-                interval.tick().await;
-                if !ticker.send(Input::Tick).await {
-                    return;
-                }
-            }
-        });
-        let (meta_seeder, meta_clients) = (seeder.clone(), self.clients.clone());
-        let (meta_identity, meta_me) = (identity.clone(), me.clone());
-        let (meta_driver, shared) = (driver.clone(), self.shared.clone());
-        self.spawn(async move {
-            if shared.group(meta::GROUP_ID).is_some() {
-                return;
-            }
-            if meta_identity.is_founder() {
-                let replica = Box::new(join::founders_meta(&meta_identity));
-                if replica.restored {
-                    return meta_seeder.seed(*replica).await;
-                }
-                let start = |reply| Input::Start {
-                    replica,
-                    seed: None,
-                    reply,
-                };
-                meta_driver.ask(start).await;
-                return;
-            }
-            let replica = join::join(&meta_clients, &meta_identity, &meta_me).await;
-            meta_seeder.seed(replica).await;
-        });
-        let seeding = seeder
-            .clone()
-            .run(lost, self.tracker.clone(), self.stop.clone());
-        self.spawn(seeding);
-        self.spawn_confirmation(identity, me, node);
-        let learner = node.clone();
-        self.spawn(async move {
-            loop {
-                tokio::time::sleep(LEADERS_INTERVAL).await;
-                learner.learn_leaders().await;
-            }
-        });
-    }
-
-    /// Keeps the cluster's idea of this broker right; finds out when the cluster has replaced this disk.
-    fn spawn_confirmation(&self, identity: &Identity, me: &Member, node: &Arc<BrokerNode>) {
-        let (me, node, clients) = (me.clone(), node.clone(), self.clients.clone());
-        let identity = identity.clone();
-        let (shared, failed) = (self.shared.clone(), self.failed.clone());
-        let data_dir = self.args.data_dir.clone();
-        self.spawn(async move {
-            loop {
-                tokio::time::sleep(CONFIRM_INTERVAL).await;
-                let meta = shared.meta();
-                // Without a leader of the metadata the cluster may have gone on without this disk.
-                let led = node.cluster().controller.is_some();
-                match meta.brokers.get(&me.broker_id) {
-                    Some(known) if led && *known == me => continue,
-                    Some(known) if led && known.replica_uuid == me.replica_uuid => {
-                        let register = Command::Register { member: me.clone() };
-                        let registered = node.propose_meta(&register, META_TIMEOUT).await;
-                        if let Err(error) = registered {
-                            warn!(%error, "new addresses are not registered yet");
-                        }
-                        continue;
-                    }
-                    _ => {}
-                }
-                let own = me.replica_uuid.to_string();
-                match join::standing(&clients, &me, &identity).await {
-                    Standing::Known(known) if !known.is_empty() && known != own => {
-                        error!(error = %BrokerError::Superseded, "stopping");
-                        if let Err(error) = identity::mark_superseded(&data_dir) {
-                            error!(%error, "the mark could not be written");
-                        }
-                    }
-                    Standing::FormerLife(now) => {
-                        let was = identity.incarnation;
-                        error!(error = %JoinError::FormerLife { was, now }, "stopping");
-                    }
-                    Standing::Known(_) | Standing::Unknown => continue,
-                }
-                failed.cancel();
-                return;
-            }
-        });
     }
 }
 

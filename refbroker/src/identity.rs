@@ -110,6 +110,7 @@ pub fn candidate(data_dir: &Path) -> Result<Uuid, IdentityError> {
     }
     let replica_uuid = Uuid::new_v4();
     disk::write_atomic(&path, &serde_json::to_vec(&Candidate { replica_uuid })?)?;
+    crate::crash::point("identity.candidate_written");
     Ok(replica_uuid)
 }
 
@@ -126,6 +127,7 @@ pub fn load(data_dir: &Path) -> Result<Option<Identity>, IdentityError> {
 pub fn store(data_dir: &Path, identity: &Identity) -> Result<(), IdentityError> {
     let bytes = serde_json::to_vec_pretty(identity)?;
     disk::write_atomic(&data_dir.join(IDENTITY), &bytes)?;
+    crate::crash::point("identity.written");
     retire_candidate(data_dir)
 }
 

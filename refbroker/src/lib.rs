@@ -5,6 +5,7 @@ pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod crash;
 pub mod disk;
 pub mod driver;
 pub mod identity;

@@ -28,7 +28,7 @@ use crate::{
     meta::{self, Command, Group, Outcome, Topic},
     peer::{client::Clients, service::propose_here},
     proto::peer::ProposeMetaRequest,
-    state::partition::PartitionView as Records,
+    state::view::PartitionView as Records,
 };
 
 /// Producer ids fetched at once.

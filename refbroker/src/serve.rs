@@ -26,6 +26,11 @@ const EXIT_CONFIG: u8 = 78;
 /// Runs the command.
 pub fn main(args: ServeArgs) -> ExitCode {
     init_log(args.log);
+    #[cfg(feature = "crash-points")]
+    if let Err(error) = crate::crash::arm() {
+        error!(%error, "crash points");
+        return ExitCode::from(EXIT_CONFIG);
+    }
     if let Err(error) = args.validate() {
         error!(%error, "configuration");
         return ExitCode::from(EXIT_CONFIG);

@@ -1,4 +1,4 @@
-//! What a broker tells its sidecar, asked from outside: identity and replicas.
+//! What a broker tells its sidecar, asked from outside: identity, replicas, and what an export would hold.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use tonic::{
 
 use super::error::ClientError;
 use crate::proto::v1::{
-    DescribeBrokerRequest, DescribeBrokerResponse, ListReplicasRequest, ReplicaStatus,
+    DescribeBrokerRequest, DescribeBrokerResponse, ExportSnapshotRequest, Lineage,
+    ListReplicasRequest, ReplicaStatus, SnapshotHeader, SnapshotTrailer, export_snapshot_response,
     snapshot_broker_service_client::SnapshotBrokerServiceClient,
 };
 
@@ -51,6 +52,39 @@ pub async fn list_replicas(endpoint: &str) -> Result<Vec<ReplicaStatus>, ClientE
         (name.topic, name.partition)
     });
     Ok(replicas)
+}
+
+/// Header and trailer of an export: two replicas whose digests are equal at one position hold the same bytes.
+pub async fn fingerprint(
+    endpoint: &str,
+    replica: &ReplicaStatus,
+) -> Result<(SnapshotHeader, SnapshotTrailer), ClientError> {
+    let fail = |status| failed("ExportSnapshot", endpoint, status);
+    let broker = describe(endpoint).await?;
+    let mut client = connect(endpoint)?;
+    let request = ExportSnapshotRequest {
+        partition: replica.partition.clone(),
+        expected_lineage: Some(Lineage {
+            cluster_id: broker.cluster_id,
+            incarnation: broker.incarnation,
+            topic_id: replica.topic_id.clone(),
+        }),
+        newer_than_index: 0,
+        have_parts: Vec::new(),
+    };
+    let answer = client.export_snapshot(Request::new(request)).await;
+    let mut stream = answer.map_err(fail)?.into_inner();
+    let (mut header, mut trailer) = (None, None);
+    while let Some(message) = stream.message().await.map_err(fail)? {
+        match message.message {
+            Some(export_snapshot_response::Message::Header(found)) => header = Some(found),
+            Some(export_snapshot_response::Message::Trailer(found)) => trailer = Some(found),
+            _ => {}
+        }
+    }
+    header
+        .zip(trailer)
+        .ok_or_else(|| fail(Status::data_loss("the export ended early")))
 }
 
 fn connect(endpoint: &str) -> Result<SnapshotBrokerServiceClient<Channel>, ClientError> {

@@ -12,7 +12,7 @@ use super::{
     group::{Group, Machine, Waiter},
     input::Applied,
 };
-use crate::raftlog::LogPos;
+use crate::{crash, raftlog::LogPos};
 
 /// What applying changed beside the group itself.
 #[derive(Debug, Default, Clone, Copy)]
@@ -61,6 +61,7 @@ pub fn apply(group: &mut Group, entries: Vec<Entry>) -> Result<Effects, DriverEr
     if let Machine::Partition(machine) = &mut group.machine {
         machine.publish()?;
     }
+    crash::point("apply.unanswered");
     for (waiter, outcome) in answers {
         let _ = waiter.reply.send(Ok(outcome));
     }
@@ -71,6 +72,8 @@ pub fn apply(group: &mut Group, entries: Vec<Entry>) -> Result<Effects, DriverEr
 
 /// R7: a change that Raft refuses stops the replica; going on with another configuration would be worse.
 fn apply_conf_change(group: &mut Group, entry: &Entry) {
+    crash::point("conf.committed");
+    let was_joint = !group.conf_state.voters_outgoing.is_empty();
     let applied = match entry.get_entry_type() {
         EntryType::EntryConfChange => ConfChange::parse_from_carllerche_bytes(&entry.data)
             .map_err(raft::Error::from)
@@ -98,6 +101,11 @@ fn apply_conf_change(group: &mut Group, entry: &Entry) {
     );
     group.conf_state = std::sync::Arc::new(conf_state.clone());
     group.checkpoint_wanted = true;
+    match (was_joint, !group.conf_state.voters_outgoing.is_empty()) {
+        (false, false) => crash::point("conf.simple_applied"),
+        (_, true) => crash::point("conf.joint_entered"),
+        (true, false) => crash::point("conf.joint_left"),
+    }
     let me = group.replica.peer_id;
     let still_votes = conf_state.voters.contains(&me) || conf_state.voters_outgoing.contains(&me);
     group.node.mut_store().set_conf_state(conf_state);

@@ -11,10 +11,14 @@ use super::{
 /// Ticks for which a learner that has not answered yet holds the whole log.
 const NEW_LEARNER_TICKS: u64 = 300;
 
+/// Ticks for which a new leader holds the log for peers that have not answered yet.
+pub const UNKNOWN_PEER_TICKS: u64 = 300;
+
 /// Lowest index that must stay (inclusive, 0 = none) and why.
 ///
-/// A peer holds what it has not got, up to `hold_entries`; one that lags more is healed with a snapshot. A snapshot on
-/// its way holds what follows it.
+/// A peer holds what it has not got, up to `hold_entries`; one that lags more is healed with a snapshot. What a peer has
+/// that a new leader has not heard of yet is unknown: for some time it holds as much as a peer that lags may. A
+/// snapshot on its way holds what follows it.
 pub fn hold(group: &Group, tick: u64, hold_entries: u64) -> (u64, String) {
     let mut lowest = (0, String::new());
     if !group.is_leader() {
@@ -35,6 +39,13 @@ pub fn hold(group: &Group, tick: u64, hold_entries: u64) -> (u64, String) {
             let since = group.learner_since.get(peer);
             if since.is_some_and(|since| tick - since < NEW_LEARNER_TICKS) {
                 consider(truncated + 1, &|| format!("learner {peer} is new"));
+            }
+            let led = group.led_since.map_or(0, |since| tick - since);
+            if led < UNKNOWN_PEER_TICKS {
+                let lowest = (last + 1).saturating_sub(hold_entries);
+                consider(lowest.max(truncated + 1), &|| {
+                    format!("peer {peer} has not answered yet")
+                });
             }
             continue;
         }

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use raft::{
-    Config, ProgressState, RawNode, StateRole,
+    Config, RawNode, StateRole,
     eraftpb::{ConfState, Entry, EntryType, Message, MessageType},
 };
 
@@ -16,13 +16,17 @@ use super::{
     APPEND_BYTES, APPLY_BYTES, DriverError, ELECTION_TICKS, HEARTBEAT_TICKS, INFLIGHT_APPENDS,
     UNCOMMITTED_BYTES,
     input::{Applied, NewReplica, Reply},
+    reconcile::follows,
     shared::{GroupShared, GroupStatus},
     slog_bridge::logger,
 };
 use crate::{
     api::ApiError,
     meta::{self, MetaMachine},
-    proto::{peer::AppliedRecord, v1::ReplicaRole, v1::TopicPartition},
+    proto::{
+        peer::AppliedRecord,
+        v1::{self, ReplicaRole, TopicPartition},
+    },
     raftlog::{LogPos, conf_to_proto, storage::RaftStorage},
     state::{
         META_CODEC, SEGMENTS_CODEC, STATE_PART, StateError,
@@ -88,6 +92,8 @@ pub struct Waiter {
 pub struct Persisted {
     /// Where it ends.
     pub applied: LogPos,
+    /// Configuration there.
+    pub conf_state: v1::ConfState,
     /// Its file.
     pub file: CheckpointDone,
 }
@@ -132,6 +138,8 @@ pub struct Group {
     pub sending: BTreeMap<u64, u64>,
     /// Ticks until this replica campaigns, to give a new group a leader soon.
     pub kick: Option<u32>,
+    /// Tick since which this replica leads.
+    pub led_since: Option<u64>,
     /// Tick at which the leader saw a learner first.
     pub learner_since: BTreeMap<u64, u64>,
     /// Tick at which the leader saw the joint configuration first.
@@ -184,7 +192,7 @@ impl Group {
     pub fn applied_record(
         &self,
         applied: LogPos,
-        conf_state: crate::proto::v1::ConfState,
+        conf_state: v1::ConfState,
         file: &CheckpointDone,
     ) -> AppliedRecord {
         applied_record(&self.replica, applied, conf_state, self.generation, file)
@@ -296,8 +304,7 @@ impl Group {
         let progress = self.node.raft.prs().iter();
         let near = progress.filter(|(id, progress)| {
             **id == self.replica.peer_id
-                || (progress.state == ProgressState::Replicate
-                    && progress.matched + IN_SYNC_ENTRIES >= last)
+                || (follows(progress, last) && progress.matched + IN_SYNC_ENTRIES >= last)
         });
         near.map(|(id, _)| *id).collect()
     }
@@ -307,7 +314,7 @@ impl Group {
 pub fn applied_record(
     replica: &NewReplica,
     applied: LogPos,
-    conf_state: crate::proto::v1::ConfState,
+    conf_state: v1::ConfState,
     generation: u64,
     file: &CheckpointDone,
 ) -> AppliedRecord {
@@ -329,7 +336,7 @@ pub fn applied_record(
 }
 
 /// The configuration that a group has at index 0.
-pub fn initial_conf(replica: &NewReplica) -> crate::proto::v1::ConfState {
+pub fn initial_conf(replica: &NewReplica) -> v1::ConfState {
     let mut conf = ConfState::default();
     conf.set_voters(replica.initial_voters.clone());
     conf_to_proto(&conf)

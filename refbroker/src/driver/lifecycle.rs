@@ -27,7 +27,7 @@ use super::{
     shared::{GroupShared, GroupStatus},
 };
 use crate::{
-    disk,
+    crash, disk,
     meta::{self, Command, MetaMachine, MetaState},
     proto::{peer::AppliedRecord, v1::ReplicaRole},
     raftlog::{
@@ -41,8 +41,9 @@ use crate::{
         StateError,
         checkpoint::{CheckpointDone, read_state_file, remove_old_state_files, write_state_file},
         generation_dir,
-        partition::{PartitionMachine, PartitionView},
+        partition::PartitionMachine,
         staging::{STATE_FILE, Staged},
+        view::PartitionView,
     },
 };
 
@@ -154,7 +155,11 @@ impl Driver {
             shared,
             applied,
             conf_state: Arc::new(conf_state),
-            persisted: Persisted { applied, file },
+            persisted: Persisted {
+                applied,
+                conf_state: applied_record.conf_state.clone().unwrap_or_default(),
+                file,
+            },
             epoch: 0,
             checkpoint_running: false,
             checkpoint_wanted: false,
@@ -165,6 +170,7 @@ impl Driver {
             peer_brokers: BTreeMap::new(),
             sending: BTreeMap::new(),
             kick: (alone || fresh).then_some(if alone { 0 } else { KICK_TICKS }),
+            led_since: None,
             learner_since: BTreeMap::new(),
             joint_since: None,
             out_of_order: false,
@@ -206,18 +212,22 @@ impl Driver {
                 seed.header.conf_state.clone().unwrap_or_default()
             };
             let file = installed_file(&seed.state_part);
+            crash::point("install.before_move");
             seed.rename_to(&state_dir)?;
+            crash::point("install.moved");
             (applied, conf_state, file)
         } else {
             disk::create_dir(&state_dir).map_err(StateError::io(&state_dir))?;
             let state_part = empty_state(replica, &state_dir, self.parts.segment_bytes)?;
             let file = write_state_file(&state_dir, LogPos::default(), &state_part)?;
+            crash::point("create.files_written");
             (LogPos::default(), initial_conf(replica), file)
         };
         let record = applied_record(replica, applied, conf_state, generation, &file);
         let mut batch = LogBatch::default();
         put_seed(&mut batch, group_id, &record)?;
         self.parts.log.write(&mut batch, true)?;
+        crash::point("replica.committed");
         let record = self.parts.log.load(group_id)?.unwrap_or_default();
         self.start(group_id, &record)?;
         if group_id == meta::GROUP_ID {
@@ -288,6 +298,7 @@ impl Driver {
             let mut batch = LogBatch::default();
             clean(&mut batch, group_id);
             self.parts.log.write(&mut batch, true)?;
+            crash::point("remove.log_cleaned");
             // The disk thread may be writing there; what it leaves goes at the next start.
             if let Err(error) = disk::remove_dir(&group.dir) {
                 warn!(%error, group_id, "state of a deleted topic stays for now");
@@ -367,7 +378,9 @@ fn remove_others(dir: &Path, keep: impl Fn(&Path) -> bool) -> Result<(), StateEr
         let path = entry.map_err(StateError::io(dir))?.path();
         if path.is_dir() && !keep(&path) {
             info!(path = %path.display(), "removing a leftover");
+            crash::point("leftovers.found");
             disk::remove_dir(&path).map_err(StateError::io(&path))?;
+            crash::point("leftovers.removed");
         }
     }
     Ok(())

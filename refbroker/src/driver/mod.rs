@@ -5,16 +5,20 @@
 //! one point in time (an export, a configuration, a compaction) simply happens between two steps.
 
 pub mod apply;
+mod checkpoints;
 pub mod compact;
 pub mod disk_thread;
 pub mod group;
 pub mod input;
 pub mod lifecycle;
+mod messages;
 pub mod proposals;
+mod ready;
 pub mod reconcile;
 pub mod run;
 pub mod shared;
 pub mod slog_bridge;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 

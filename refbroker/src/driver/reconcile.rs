@@ -3,7 +3,7 @@
 //! Raft may drop a change without an error, so nothing is remembered: what is missing is proposed again.
 
 use raft::{
-    ProgressState,
+    Progress, ProgressState,
     eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2},
 };
 use tracing::{info, warn};
@@ -152,7 +152,7 @@ fn view(group: &mut Group, tick: u64) -> View {
     let last = raft.raft_log.last_index();
     let lag = |peer: u64| {
         let progress = raft.prs().get(peer)?;
-        let live = progress.state == ProgressState::Replicate && progress.recent_active;
+        let live = follows(progress, last) && progress.recent_active;
         live.then(|| last - progress.matched.min(last))
     };
     let caught_up = conf.learners.iter().copied();
@@ -173,9 +173,39 @@ fn view(group: &mut Group, tick: u64) -> View {
     }
 }
 
+/// True = the peer takes what it is sent. One that was unreachable and lacks nothing counts, too: Raft probes it
+/// only with the next entry, which in an idle group may never come.
+pub fn follows(progress: &Progress, last: u64) -> bool {
+    match progress.state {
+        ProgressState::Replicate => true,
+        ProgressState::Probe => progress.matched == last,
+        ProgressState::Snapshot => false,
+    }
+}
+
 /// The voter that should lead when this broker goes away.
 pub fn successor(group: &mut Group, tick: u64) -> Option<u64> {
     view(group, tick).successor
+}
+
+/// The replicas that a group shall have; empty = `__meta` here does not know the group (yet), or is older than the
+/// group's own configuration: ids only grow, so one that was not given out yet as far as these metadata know is newer.
+/// To act on them would bring a dead peer back, or remove the one that took its place.
+pub fn wanted_replicas(group: &Group, meta: &meta::MetaState) -> Vec<meta::Replica> {
+    let conf = &group.conf_state;
+    let known = [&conf.voters, &conf.learners, &conf.voters_outgoing];
+    if known
+        .into_iter()
+        .flatten()
+        .any(|peer| *peer >= meta.next_peer_id)
+    {
+        return Vec::new();
+    }
+    let found = meta.group(&group.replica.topic, group.replica.partition);
+    found
+        .filter(|(_, found)| found.group_id == group.replica.group_id)
+        .map(|(_, found)| found.replicas)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

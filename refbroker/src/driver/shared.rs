@@ -8,7 +8,7 @@ use std::{
 use raft::eraftpb::ConfState;
 use tokio::sync::watch;
 
-use crate::{meta::MetaState, proto::v1::ReplicaRole, state::partition::PartitionView};
+use crate::{meta::MetaState, proto::v1::ReplicaRole, state::view::PartitionView};
 
 /// A replica at one moment.
 #[derive(Debug, Clone)]

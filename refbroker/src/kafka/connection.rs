@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc, task::Poll};
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, future::BoxFuture, poll, stream::FuturesOrdered};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -24,6 +24,9 @@ use super::{
     dispatch, error::ConnectionError,
 };
 use crate::api::Node;
+
+/// Memory that a frame gets before its first byte is there.
+const FIRST_READ_BYTES: usize = 4096;
 
 /// What a request came to, and how many bytes it stops counting for.
 struct Done {
@@ -61,14 +64,25 @@ async fn read_frames(
             .ok()
             .filter(|length| *length <= MAX_FRAME_BYTES)
             .ok_or(ConnectionError::FrameSize(announced))?;
-        let mut frame = BytesMut::zeroed(length);
-        timeout(TRANSFER_TIMEOUT, reader.read_exact(&mut frame))
+        let frame = timeout(TRANSFER_TIMEOUT, read_frame(&mut reader, length))
             .await
             .map_err(|_| ConnectionError::TimedOut("reading a request"))??;
-        if frames.send(frame.freeze()).await.is_err() {
+        if frames.send(frame).await.is_err() {
             return Ok(());
         }
     }
+}
+
+/// Memory is taken as bytes arrive: a length that is announced costs nothing.
+async fn read_frame(reader: impl AsyncRead + Unpin, length: usize) -> std::io::Result<Bytes> {
+    let mut frame = BytesMut::with_capacity(length.min(FIRST_READ_BYTES));
+    let mut rest = reader.take(length as u64);
+    while frame.len() < length {
+        if rest.read_buf(&mut frame).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(frame.freeze())
 }
 
 async fn work(
@@ -132,4 +146,63 @@ async fn write_answers(
             .map_err(|_| ConnectionError::TimedOut("writing an answer"))??;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use tokio::io::ReadBuf;
+
+    use super::*;
+
+    /// Hands out what it has in small pieces; remembers the most that it was offered before it gave a byte.
+    struct Dribble<'a> {
+        left: usize,
+        given: usize,
+        offered_first: &'a mut usize,
+    }
+
+    impl AsyncRead for Dribble<'_> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.given == 0 {
+                *self.offered_first = buffer.remaining();
+            }
+            let piece = self.left.min(buffer.remaining()).min(10_000);
+            buffer.put_slice(&vec![7; piece]);
+            self.left -= piece;
+            self.given += piece;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_announced_frame_takes_no_memory_before_its_bytes_arrive() {
+        let mut offered = 0;
+        let reader = Dribble {
+            left: MAX_FRAME_BYTES,
+            given: 0,
+            offered_first: &mut offered,
+        };
+        let frame = read_frame(reader, MAX_FRAME_BYTES).await.unwrap();
+        assert_eq!(frame.len(), MAX_FRAME_BYTES);
+        assert!(offered <= FIRST_READ_BYTES, "{offered} bytes were reserved");
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_ends_early_is_an_error_and_one_takes_nothing_of_the_next() {
+        let cut = read_frame(&b"abc"[..], 4).await.unwrap_err();
+        assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+        let mut two = &b"abcdef"[..];
+        assert_eq!(read_frame(&mut two, 4).await.unwrap(), b"abcd"[..]);
+        assert_eq!(two, b"ef");
+    }
 }

@@ -10,7 +10,7 @@ use kafka_protocol::{
 
 use super::{
     MAX_REQUEST_TIMEOUT, error::ConnectionError, fetch, metadata, offsets, produce, producer_id,
-    topics, versions,
+    shape, topics, versions,
 };
 use crate::api::Node;
 
@@ -59,8 +59,10 @@ impl Request {
         })
     }
 
-    /// Decodes the body.
+    /// Decodes the body, if its arrays are as long as they claim to be.
     pub(super) fn decode<T: Decodable>(&self) -> Result<T, ConnectionError> {
+        shape::check(self.key, self.version, &self.body)
+            .map_err(|error| ConnectionError::Malformed(error.into()))?;
         T::decode(&mut self.body.clone(), self.version)
             .map_err(|error| ConnectionError::Malformed(error.into()))
     }

@@ -6,8 +6,7 @@
 //!
 //! Served are `ApiVersions`, Metadata, `CreateTopics`, `DeleteTopics`, Produce, Fetch, `ListOffsets`, `InitProducerId` and
 //! `FindCoordinator`. Absent on purpose: consumer groups, transactions, fetch sessions, automatic creation of
-//! topics, topic configuration, TLS and SASL. The decoder of kafka-protocol trusts the lengths of arrays, so the
-//! port is for trusted clients only.
+//! topics, topic configuration, TLS and SASL.
 
 mod batch;
 mod connection;
@@ -18,6 +17,7 @@ mod metadata;
 mod offsets;
 mod produce;
 mod producer_id;
+mod shape;
 mod topics;
 mod versions;
 

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     api::ApiError,
+    crash,
     driver::{
         input::{Applied, DriverHandle, Input},
         shared::Shared,
@@ -197,6 +198,7 @@ impl PeerServer {
             index = position.index,
             "snapshot received"
         );
+        crash::point("snapshot.received");
         let accepted = driver.ask(|reply| Input::IncomingSnapshot {
             from_broker,
             group_id: begin.group_id,

@@ -11,7 +11,7 @@ use raft::eraftpb::{Entry, HardState};
 use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
 
 use super::LogPos;
-use crate::proto::peer::AppliedRecord;
+use crate::{crash, proto::peer::AppliedRecord};
 
 const HARD_STATE: &[u8] = b"hs";
 const TRUNCATED: &[u8] = b"trunc";
@@ -160,7 +160,12 @@ impl LogEngine {
     /// Deletes log files that no group needs any more.
     pub fn purge(&self) -> Result<(), LogError> {
         let _one_at_a_time = self.purging.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.disk_bytes();
+        crash::point("purge.begun");
         self.engine.purge_expired_files()?;
+        if self.disk_bytes() < before {
+            crash::point("purge.files_deleted");
+        }
         Ok(())
     }
 

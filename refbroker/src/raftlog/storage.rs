@@ -17,6 +17,7 @@ use super::{
     LogPos, conf_contains,
     engine::{Entries, GroupRecord, LogEngine, LogError, put_hard_state, put_truncated},
 };
+use crate::crash;
 
 /// Bytes of entries that each group keeps in memory for followers and for applying.
 const CACHE_BYTES: usize = 4 << 20;
@@ -62,6 +63,14 @@ impl RaftStorage {
             let index = truncated.index + 1;
             batch.add_command(region, Command::Compact { index });
             log.write(&mut batch, true)?;
+        }
+        // An entry that is missing between the two would be found out when a follower asks for it: too late.
+        let first = log.engine().first_index(region);
+        if first.is_some_and(|first| first > truncated.index + 1) {
+            return Err(LogError::Malformed {
+                region,
+                key: "trunc",
+            });
         }
         let mut storage = Self {
             hard_state: record.hard_state.clone(),
@@ -227,7 +236,9 @@ impl RaftStorage {
         batch.add_command(self.region, Command::Compact { index });
         put_truncated(&mut batch, self.region, truncated)?;
         put_hard_state(&mut batch, self.region, &self.hard_state)?;
+        crash::point("compact.allowed");
         self.log.write(&mut batch, true)?;
+        crash::point("compact.written");
         let mut freed = 0;
         for _ in self.truncated.index..through {
             freed += u64::from(self.sizes.pop_front().unwrap_or(0));

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::StateError;
-use crate::{disk, raftlog::LogPos};
+use crate::{crash, disk, raftlog::LogPos};
 
 /// One checkpoint of one group.
 #[derive(Debug)]
@@ -39,13 +39,17 @@ pub struct CheckpointDone {
 
 /// Flushes everything that a checkpoint names.
 pub fn write(job: &CheckpointJob) -> Result<CheckpointDone, StateError> {
+    crash::point("checkpoint.begun");
     for path in &job.dirty {
         File::open(path)
             .and_then(|file| file.sync_data())
             .map_err(StateError::io(path))?;
     }
+    crash::point("checkpoint.segments_flushed");
     let done = write_state_file(&job.dir, job.applied, &job.state_part)?;
+    crash::point("checkpoint.file_written");
     remove_old_state_files(&job.dir, &[&job.current_state_file, &done.state_file])?;
+    crash::point("checkpoint.old_removed");
     Ok(done)
 }
 

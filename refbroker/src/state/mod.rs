@@ -18,6 +18,7 @@ pub mod pin;
 pub mod producers;
 pub mod segment;
 pub mod staging;
+pub mod view;
 
 use std::{
     io,

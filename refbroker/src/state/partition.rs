@@ -5,12 +5,11 @@ use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
 };
 
 use bytes::Bytes;
 use prost::Message as _;
-use tokio::sync::watch;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
@@ -19,107 +18,16 @@ use super::{
     pin::{PartSource, PinnedPart},
     producers::{Producers, Verdict},
     segment::{Segment, file_name},
+    view::PartitionView,
 };
 use crate::{
-    api::{ApiError, Appended, Fetched, Offsets},
+    api::{ApiError, Appended},
+    crash,
     proto::peer::{PartitionState, SealedSegment},
 };
 
 /// Applied batches are written out at the latest when so many bytes wait.
 const WRITE_BYTES: usize = 1 << 20;
-
-/// What readers share with the writer.
-#[derive(Debug)]
-pub struct PartitionView {
-    segments: RwLock<Vec<Arc<Segment>>>,
-    log_start_offset: i64,
-    high_watermark: watch::Sender<i64>,
-}
-
-impl PartitionView {
-    /// Offsets now.
-    pub fn offsets(&self) -> Offsets {
-        Offsets {
-            log_start_offset: self.log_start_offset,
-            high_watermark: *self.high_watermark.borrow(),
-        }
-    }
-
-    /// Changes of the high watermark.
-    pub fn watch(&self) -> watch::Receiver<i64> {
-        self.high_watermark.subscribe()
-    }
-
-    fn segments(&self) -> Vec<Arc<Segment>> {
-        let segments = self.segments.read();
-        segments.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Reads whole batches from `offset` on. Blocks on the disk.
-    pub fn read(&self, offset: i64, max_bytes: usize) -> Result<Fetched, ApiError> {
-        let Offsets {
-            log_start_offset,
-            high_watermark,
-        } = self.offsets();
-        let fetched = |batches| Fetched {
-            batches,
-            high_watermark,
-            log_start_offset,
-        };
-        if offset == high_watermark {
-            return Ok(fetched(Bytes::new()));
-        }
-        let segments = self.segments();
-        // A reader may be ahead of the published mark by what is being applied right now.
-        let end_offset = segments.last().map_or(0, |segment| segment.end_offset());
-        if offset < log_start_offset || offset > high_watermark.max(end_offset) {
-            return Err(ApiError::OffsetOutOfRange);
-        }
-        let at = segments.partition_point(|segment| segment.end_offset() <= offset);
-        let Some(segment) = segments.get(at) else {
-            return Ok(fetched(Bytes::new()));
-        };
-        let read = || {
-            let file = File::open(&segment.path)?;
-            let position = segment.position_of(&file, offset)?;
-            segment.read(&file, position, max_bytes)
-        };
-        let bytes = read().map_err(|error| {
-            tracing::error!(%error, path = %segment.path.display(), "segment read failed");
-            ApiError::Storage
-        })?;
-        Ok(fetched(bytes.into()))
-    }
-
-    /// First batch whose largest timestamp is not before `timestamp_ms`. Blocks on the disk.
-    pub fn offset_for_time(&self, timestamp_ms: i64) -> Result<Option<(i64, i64)>, ApiError> {
-        for segment in self.segments() {
-            if segment.max_timestamp_ms() < timestamp_ms {
-                continue;
-            }
-            let mut found = None;
-            let scanned = File::open(&segment.path).and_then(|file| {
-                segment.scan(&file, |header, _| {
-                    if header.max_timestamp_ms >= timestamp_ms {
-                        found = Some((header.base_offset, header.max_timestamp_ms));
-                    }
-                    found.is_none()
-                })
-            });
-            scanned.map_err(|_| ApiError::Storage)?;
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
-    }
-
-    /// Bytes of all records.
-    pub fn size_bytes(&self) -> u64 {
-        let segments = self.segments();
-        segments.iter().map(|segment| segment.size_bytes()).sum()
-    }
-}
 
 struct Tail {
     segment: Arc<Segment>,
@@ -191,18 +99,8 @@ impl PartitionMachine {
         let tail = open_tail(dir, &state)?;
         segments.push(tail.segment.clone());
         remove_strangers(dir, &segments)?;
-        let view = view.unwrap_or_else(|| {
-            Arc::new(PartitionView {
-                segments: RwLock::default(),
-                log_start_offset: state.log_start_offset,
-                high_watermark: watch::channel(state.next_offset).0,
-            })
-        });
-        *view
-            .segments
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = segments;
-        view.high_watermark.send_replace(state.next_offset);
+        let view = view.unwrap_or_else(|| Arc::new(PartitionView::new(state.log_start_offset)));
+        view.replace(segments, state.next_offset);
         Ok(Self {
             dir: dir.to_owned(),
             segment_bytes,
@@ -260,9 +158,7 @@ impl PartitionMachine {
     /// Makes everything that was applied visible to readers.
     pub fn publish(&mut self) -> Result<(), StateError> {
         self.write_tail()?;
-        if *self.view.high_watermark.borrow() != self.next_offset {
-            self.view.high_watermark.send_replace(self.next_offset);
-        }
+        self.view.advance(self.next_offset);
         Ok(())
     }
 
@@ -287,6 +183,7 @@ impl PartitionMachine {
 
     fn seal_tail(&mut self) -> Result<(), StateError> {
         self.write_tail()?;
+        crash::point("segment.full");
         self.tail.segment.seal();
         self.sealed.push(SealedSegment {
             base_offset: self.tail.segment.base_offset,
@@ -304,13 +201,7 @@ impl PartitionMachine {
         ));
         let file = File::create(&segment.path).map_err(StateError::io(&segment.path))?;
         self.dirty.insert(segment.path.clone());
-        let mut segments = self
-            .view
-            .segments
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        segments.push(segment.clone());
-        drop(segments);
+        self.view.push(segment.clone());
         self.tail = Tail {
             segment,
             file,
@@ -319,6 +210,7 @@ impl PartitionMachine {
             max_timestamp_ms: -1,
             hasher: Xxh3::new(),
         };
+        crash::point("segment.rolled");
         Ok(())
     }
 

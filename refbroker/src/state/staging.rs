@@ -22,7 +22,7 @@ use super::{
     segment::file_name,
 };
 use crate::{
-    disk,
+    crash, disk,
     proto::{
         peer::PartitionState,
         v1::{
@@ -214,6 +214,7 @@ impl Staging {
                 .map_err(StateError::io(&part.path))?;
         }
         part.hasher.update(&chunk.data);
+        crash::point("stage.chunk_written");
         Ok(())
     }
 
@@ -243,12 +244,14 @@ impl Staging {
         let state_path = self.dir.join(STATE_FILE);
         let state_part = fs::read(&state_path).map_err(StateError::io(&state_path))?;
         self.check_state(&state_part)?;
+        crash::point("stage.verified");
         for part in &self.parts {
             File::open(&part.path)
                 .and_then(|file| file.sync_all())
                 .map_err(StateError::io(&part.path))?;
         }
         disk::sync_dir(&self.dir).map_err(StateError::io(&self.dir))?;
+        crash::point("stage.flushed");
         self.keep = true;
         Ok(Staged {
             dir: self.dir.clone(),

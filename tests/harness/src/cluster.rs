@@ -40,8 +40,6 @@ impl Cluster {
             }
         }
         cluster.wait_formed().await?;
-        // From now on nobody may create a cluster: a broker that lost its disk must find the one that there is.
-        cluster.prepare_nodes(&Beginning::Join);
         Ok(cluster)
     }
 
@@ -127,7 +125,8 @@ impl Cluster {
         }
     }
 
-    /// Waits until each broker knows all others.
+    /// Waits until each broker knows all others. From then on nobody may create a cluster: a broker that lost its
+    /// disk must find the one that there is.
     pub async fn wait_formed(&mut self) -> Result<(), HarnessError> {
         let wanted = self.nodes.len();
         for index in 0..wanted {
@@ -148,6 +147,7 @@ impl Cluster {
             };
             self.wait_until(&what, FORM_TIMEOUT, look).await?;
         }
+        self.prepare_nodes(&Beginning::Join);
         self.check()
     }
 

@@ -25,6 +25,7 @@ pub mod fault;
 pub mod guardian;
 pub mod history;
 mod http;
+pub mod load;
 mod node;
 mod options;
 mod ports;

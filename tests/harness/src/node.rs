@@ -146,7 +146,9 @@ impl Node {
         }
         args.extend(options.broker_args.iter().cloned());
         self.broker.set_args(args);
-        self.prepare_sidecar(options);
+        if *beginning == Beginning::Found {
+            self.prepare_sidecar(options);
+        }
     }
 
     fn prepare_sidecar(&mut self, options: &ClusterOptions) {

@@ -63,6 +63,11 @@ impl Process {
         self.env.insert(name.into(), value.into());
     }
 
+    /// Takes a variable of [`Process::set_env`] back.
+    pub fn unset_env(&mut self, name: &str) {
+        self.env.remove(name);
+    }
+
     /// Its name, for messages.
     pub fn name(&self) -> &str {
         &self.name
@@ -148,6 +153,11 @@ impl Process {
             return Err(self.wrong("does not run"));
         }
         self.signal(Signal::SIGTERM)?;
+        self.ended(within).await
+    }
+
+    /// Waits for the end; SIGKILL and an error if it takes longer than `within`.
+    pub async fn ended(&mut self, within: Duration) -> Result<ExitStatus, HarnessError> {
         let deadline = Instant::now() + within;
         loop {
             if let Some(status) = self.try_wait()? {
@@ -156,7 +166,7 @@ impl Process {
             if Instant::now() >= deadline {
                 self.kill()?;
                 return Err(HarnessError::Deadline {
-                    what: format!("the end of {} after SIGTERM", self.name),
+                    what: format!("the end of {}", self.name),
                     within,
                     seen: "it was still running".to_owned(),
                     logs: self.log_tail(),

@@ -167,13 +167,18 @@ async fn garbage_closes_the_connection_and_nothing_else() {
     let old_produce = [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1];
     let short = [0, 0, 0, 1, 7];
     let cut_body = [0, 0, 0, 12, 0, 1, 0, 4, 0, 0, 0, 1, 0xff, 0xff, 0, 0];
-    let cases: [&[u8]; 6] = [
+    // Two thousand million topics: without a look at the frame, memory is reserved for them.
+    let absurd_metadata = [
+        0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff,
+    ];
+    let cases: [&[u8]; 7] = [
         b"GET / HTTP/1.1\r\n\r\n",
         &[0xff; 4],
         &no_such_api,
         &old_produce,
         &short,
         &cut_body,
+        &absurd_metadata,
     ];
     for bytes in cases {
         let mut stream = front.raw().await;

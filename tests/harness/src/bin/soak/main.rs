@@ -1,6 +1,5 @@
 //! A cluster under random kills, wiped disks, partitions and store faults, and the proof that no promise was broken.
 
-mod load;
 mod nemesis;
 mod report;
 mod world;

@@ -7,15 +7,17 @@ use std::{
 };
 
 use chronik_harness::{
-    Cluster, ClusterOptions, HarnessError, Poll, empty_own, fault::HttpProxy, s3::S3Process,
+    Cluster, ClusterOptions, HarnessError, Poll, empty_own, fault::HttpProxy, load::Load,
+    s3::S3Process,
 };
 use tokio::time::Instant;
 
-use crate::{
-    load::{Load, PARTITIONS, TOPIC},
-    nemesis::Nemesis,
-    report::Report,
-};
+use crate::{nemesis::Nemesis, report::Report};
+
+/// The topic.
+const TOPIC: &str = "orders";
+/// Its partitions.
+const PARTITIONS: u32 = 3;
 
 const MARKER: &str = ".chronik-soak";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -151,7 +153,7 @@ pub(crate) async fn soak(dir: &Path, seed: u64, duration: Duration) -> Result<bo
     let dir = empty_own(dir, MARKER)?;
     tell(&format!("seed {seed}, {} s of trouble", duration.as_secs()));
     let mut world = World::start(&dir).await?;
-    let load = Load::start(world.cluster.client());
+    let load = Load::start(world.cluster.client(), TOPIC, PARTITIONS);
     let mut nemesis = Nemesis::new(seed);
     let begun = Instant::now();
     let mut seeded = 0;

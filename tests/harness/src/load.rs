@@ -8,21 +8,17 @@ use std::{
     time::Duration,
 };
 
-use chronik_harness::{
-    HarnessError,
-    client::{Client, ClientError, Consumed, Pool, PoolOptions},
-    history::{History, Key},
-};
+use refbroker::client::{Acked, Client, ClientError, Consumed, Pool, PoolOptions};
 use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
-/// The topic.
-pub(crate) const TOPIC: &str = "orders";
-/// Its partitions.
-pub(crate) const PARTITIONS: u32 = 3;
+use crate::{
+    error::HarnessError,
+    history::{History, Key},
+};
 
 /// Idempotent writers; each writes to every partition.
 const IDEMPOTENT: u32 = 2;
@@ -42,8 +38,10 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 const FINAL_READ_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The load while it runs.
-pub(crate) struct Load {
+pub struct Load {
     client: Arc<Client>,
+    topic: Arc<str>,
+    partitions: u32,
     history: Arc<Mutex<History>>,
     /// Records acknowledged so far.
     progress: Arc<AtomicU64>,
@@ -53,10 +51,12 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts all writers and readers.
-    pub(crate) fn start(client: &Arc<Client>) -> Self {
+    /// Starts all writers and readers of a topic, which exists.
+    pub fn start(client: &Arc<Client>, topic: &str, partitions: u32) -> Self {
         let mut load = Self {
             client: Arc::clone(client),
+            topic: topic.into(),
+            partitions,
             history: Arc::default(),
             progress: Arc::default(),
             stop: CancellationToken::new(),
@@ -71,7 +71,7 @@ impl Load {
             let desk = load.desk();
             load.writers.spawn(write_once(desk, writer));
         }
-        for partition in 0..PARTITIONS {
+        for partition in 0..partitions {
             let desk = load.desk();
             load.readers.spawn(read(desk, number(partition)));
         }
@@ -81,6 +81,8 @@ impl Load {
     fn desk(&self) -> Desk {
         Desk {
             client: Arc::clone(&self.client),
+            topic: Arc::clone(&self.topic),
+            partitions: self.partitions,
             history: Arc::clone(&self.history),
             progress: Arc::clone(&self.progress),
             stop: self.stop.clone(),
@@ -88,22 +90,22 @@ impl Load {
     }
 
     /// Records acknowledged so far.
-    pub(crate) fn acked(&self) -> u64 {
+    pub fn acked(&self) -> u64 {
         self.progress.load(Ordering::Relaxed)
     }
 
     /// Stops everybody, waits for the last acknowledgements and reads every partition from offset 0.
-    pub(crate) async fn finish(mut self) -> Result<(History, Vec<Consumed>), HarnessError> {
+    pub async fn finish(mut self) -> Result<(History, Vec<Consumed>), HarnessError> {
         self.stop.cancel();
         while let Some(ended) = self.writers.join_next().await {
             ended.map_err(|_| ClientError::Stopped)??;
         }
         while self.readers.join_next().await.is_some() {}
         let mut log = Vec::new();
-        for partition in 0..PARTITIONS {
+        for partition in 0..self.partitions {
             let keep = |record| log.push(record);
             self.client
-                .consume(TOPIC, number(partition), 0, FINAL_READ_TIMEOUT, keep)
+                .consume(&self.topic, number(partition), 0, FINAL_READ_TIMEOUT, keep)
                 .await?;
         }
         let history = std::mem::take(&mut *lock(&self.history));
@@ -114,6 +116,8 @@ impl Load {
 /// What writers and readers share.
 struct Desk {
     client: Arc<Client>,
+    topic: Arc<str>,
+    partitions: u32,
     history: Arc<Mutex<History>>,
     progress: Arc<AtomicU64>,
     stop: CancellationToken,
@@ -132,7 +136,7 @@ async fn write_idempotently(desk: Desk, writer: u32) -> Result<(), HarnessError>
         producers_per_partition: 1,
         delivery_timeout: DELIVERY,
     };
-    let mut pool = Pool::start(&desk.client, TOPIC, options).await?;
+    let mut pool = Pool::start(&desk.client, &desk.topic, options).await?;
     let counted = pool.progress();
     let mut told = 0;
     let mut pace = interval(PACE);
@@ -172,17 +176,17 @@ async fn write_once(desk: Desk, writer: u32) -> Result<(), HarnessError> {
             writer,
             number: sent,
         };
-        let partition = number(u32::try_from(sent % u64::from(PARTITIONS)).unwrap_or(0));
+        let partition = number(u32::try_from(sent % u64::from(desk.partitions)).unwrap_or(0));
         sent += 1;
         lock(&desk.history).sending(key);
         let record = key.record();
         let produced = desk
             .client
-            .produce_once(TOPIC, partition, &record, ONCE_TIMEOUT)
+            .produce_once(&desk.topic, partition, &record, ONCE_TIMEOUT)
             .await;
         // An error promises nothing.
         if let Ok(offset) = produced {
-            lock(&desk.history).acked(&chronik_harness::client::Acked {
+            lock(&desk.history).acked(&Acked {
                 partition,
                 offset,
                 key: record.key,
@@ -204,7 +208,7 @@ async fn read(desk: Desk, partition: i32) {
         };
         let _ = desk
             .client
-            .consume(TOPIC, partition, from, READ_TIMEOUT, see)
+            .consume(&desk.topic, partition, from, READ_TIMEOUT, see)
             .await;
         tokio::time::sleep(READ_PAUSE).await;
     }
