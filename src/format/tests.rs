@@ -2,6 +2,6 @@
 
 mod corruption;
 mod document;
-mod fixture;
+pub(super) mod fixture;
 mod manifests;
 mod round_trips;
