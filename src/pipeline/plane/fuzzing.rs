@@ -103,7 +103,18 @@ async fn read(manifest: Arc<Manifest>, snap: Bytes) -> Result<(), StoreError> {
         verified.is_err() || outcome.is_ok(),
         "verified and unreadable: {outcome:?}"
     );
-    assert_eq!(plane.restore_budget.in_use_bytes(), 0, "memory kept");
-    assert_eq!(plane.budget.in_use_bytes(), 0, "memory kept");
+    assert_given_back(&plane).await;
     Ok(())
+}
+
+/// Work that a failed run had begun ends soon after it, and so does its share of the budget.
+async fn assert_given_back(plane: &DataPlane) {
+    let in_use = || plane.restore_budget.in_use_bytes() + plane.budget.in_use_bytes();
+    for _ in 0..1000 {
+        if in_use() == 0 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("{} bytes of the budget are kept", in_use());
 }
