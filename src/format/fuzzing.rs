@@ -330,6 +330,17 @@ pub(crate) mod seeds {
         adopted.snapshot_id.uuid = uuid::Uuid::from_u128(9);
         adopted.references = vec![format!("{}.snap", adopted.snapshot_id)];
         adopted.adopt(&earlier, &earlier.parts[1]).unwrap();
+        let mut twice = fixture::example().0;
+        twice.conf_state.voters.push(1);
+        let mut gap = fixture::example().0;
+        gap.parts[1].blocks[0].offset_bytes += 1;
+        let mut sum = fixture::example().0;
+        sum.parts[0].digest.size_bytes += 1;
+        let pretty = serde_json::to_string(&fixture::example().0).unwrap();
+        let pretty = pretty.replacen(':', ": ", 1);
+        let crc32 = crc32fast::hash(pretty.as_bytes());
+        let len_bytes = pretty.len();
+        let pretty = format!("{pretty}\n{{\"crc32\":\"{crc32:08x}\",\"len_bytes\":{len_bytes}}}\n");
         vec![
             ("gzip", object(fixture::example())),
             (
@@ -346,6 +357,10 @@ pub(crate) mod seeds {
             ),
             ("joint", joint.encode().to_vec()),
             ("adopted", adopted.encode().to_vec()),
+            ("refused-voter-twice", twice.encode().to_vec()),
+            ("refused-gap", gap.encode().to_vec()),
+            ("refused-sum", sum.encode().to_vec()),
+            ("refused-not-canonical", pretty.into_bytes()),
         ]
     }
 
@@ -355,7 +370,14 @@ pub(crate) mod seeds {
         let identity = Identity::first("prod-eu", 1).unwrap();
         let of_kind = |kind: u8, bytes: &[u8]| [&[kind], bytes].concat();
         let flag = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        let mut nothing = fixture::proof_of(&manifest, &snap);
+        nothing.objects.clear();
         vec![
+            ("refused-proof-of-nothing", of_kind(0, &nothing.encode())),
+            (
+                "refused-name-with-a-zero",
+                of_kind(3, format!("{id}.01.snap").as_bytes()),
+            ),
             (
                 "proof",
                 of_kind(0, &fixture::proof_of(&manifest, &snap).encode()),
@@ -394,7 +416,13 @@ pub(crate) mod seeds {
                 .unwrap();
             (name, [&[choice, 30, 0], &block.stored[..]].concat())
         };
+        let two = |choice: u8| {
+            let (_, one) = stored(Codec::ALL[usize::from(choice)], "", choice);
+            [&one[..], &one[3..]].concat()
+        };
         vec![
+            ("refused-two-members", two(1)),
+            ("refused-two-frames", two(2)),
             stored(Codec::None, "none", 0),
             stored(Codec::Gzip, "gzip", 1),
             stored(Codec::Zstd, "zstd", 2),
@@ -420,7 +448,10 @@ pub(crate) mod seeds {
         let mut again = earlier.parts[0].clone();
         again.part_id = "z".to_owned();
         adopted.0.adopt(&earlier, &again).unwrap();
+        let mut flipped = of(fixture::snapshot(Codec::None, &parts));
+        *flipped.last_mut().unwrap() ^= 1;
         vec![
+            ("refused-flipped", flipped),
             ("none", of(fixture::snapshot(Codec::None, &parts))),
             ("gzip", of(fixture::snapshot(Codec::Gzip, &parts))),
             ("zstd", of(fixture::snapshot(Codec::Zstd, &parts))),

@@ -198,7 +198,21 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let resume = v1::ResumePartitionRequest {
         partition: partition(),
     };
+    let nameless = v1::ResumePartitionRequest {
+        partition: Some(v1::TopicPartition::default()),
+    };
+    let long = v1::PausePartitionRequest {
+        ttl_ms: u64::MAX,
+        ..pause.clone()
+    };
+    let no_codec = v1::BootstrapBegin {
+        accepted_state_codecs: Vec::new(),
+        ..begin.clone()
+    };
     vec![
+        ("refused-nameless", of_kind(4, nameless.encode_to_vec())),
+        ("refused-long-pause", of_kind(3, long.encode_to_vec())),
+        ("refused-no-codec", of_kind(0, no_codec.encode_to_vec())),
         ("begin", of_kind(0, begin.encode_to_vec())),
         ("status", of_kind(1, status.encode_to_vec())),
         ("trigger", of_kind(2, trigger.encode_to_vec())),
