@@ -1,6 +1,6 @@
 //! What must hold of any bytes that are read as objects of the format. See [`crate::fuzzing`].
 
-use std::collections::HashSet;
+use std::{collections::HashSet, io::Read as _};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -250,11 +250,15 @@ fn other_decoder(codec: Codec, stored: &[u8], raw_len_bytes: usize) -> Option<Ve
     match codec {
         Codec::None => Some(stored.to_vec()),
         Codec::Gzip => {
-            let mut raw = vec![0; raw_len_bytes];
+            let mut first = vec![0; raw_len_bytes];
             let mut decoder = libdeflater::Decompressor::new();
-            let len = decoder.gzip_decompress(stored, &mut raw).ok()?;
-            raw.truncate(len);
-            Some(raw)
+            let len = decoder.gzip_decompress(stored, &mut first).ok()?;
+            first.truncate(len);
+            // gunzip goes on where one member ends.
+            let mut all = Vec::new();
+            let mut decoder = flate2::read::MultiGzDecoder::new(stored);
+            decoder.read_to_end(&mut all).ok()?;
+            (all == first).then_some(all)
         }
         Codec::Zstd => zstd::stream::decode_all(stored).ok(),
     }
