@@ -6,7 +6,7 @@ VENV := target/venv
 PYTHON_TOOLS := tests/clients/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kcat e2e soak memory bench lint fmt
+.PHONY: help demo test test-kcat e2e soak fuzz fuzz-build verify memory bench lint fmt
 
 help:
 	@echo "make demo       a cluster that loses logs on purpose and a disk by accident; about a minute once built"
@@ -14,6 +14,8 @@ help:
 	@echo "make test-kcat  the tests that need kcat installed"
 	@echo "make e2e        real Kafka clients, S3 servers and Prometheus around a cluster; STORE=s3s-fs,moto,garage"
 	@echo "make soak       random kills, wiped disks, partitions and store faults; MINUTES=3, SEED=n to repeat one"
+	@echo "make fuzz       every fuzz target for SECONDS=60 each"
+	@echo "make verify     everything that docs/VERIFICATION.md names, at full length; target/verify/report.json"
 	@echo "make memory     peak memory of the daemon around a 1 GiB partition"
 	@echo "make bench      the benchmarks"
 	@echo "make lint       formatting, clippy, the protocol's rules; changes nothing"
@@ -50,6 +52,31 @@ MINUTES ?= 3
 soak:
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) run --locked --quiet -p chronik-harness --bin soak -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# libFuzzer with the address sanitizer on the pinned toolchain. New inputs stay in target/fuzz-corpus, what fails in
+# target/fuzz-artifacts; see fuzz/README.md.
+SECONDS ?= 60
+CARGO_FUZZ := target/tools/bin/cargo-fuzz
+FUZZ_TARGETS = $(sort $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs))))
+FUZZ_PROGRAMS := target/fuzz/$(shell rustc -vV | sed -n 's/^host: //p')/release
+
+fuzz-build: $(CARGO_FUZZ)
+	RUSTC_BOOTSTRAP=1 $(CARGO_FUZZ) build --fuzz-dir fuzz --target-dir target/fuzz
+
+fuzz: fuzz-build
+	@set -e; for target in $(FUZZ_TARGETS); do \
+	  echo "$$target: $(SECONDS) s"; \
+	  mkdir -p target/fuzz-corpus/$$target target/fuzz-artifacts/$$target; \
+	  $(FUZZ_PROGRAMS)/$$target -max_total_time=$(SECONDS) -max_len=4095 -timeout=20 -rss_limit_mb=1024 \
+	    -verbosity=0 -print_final_stats=1 -artifact_prefix=target/fuzz-artifacts/$$target/ \
+	    target/fuzz-corpus/$$target fuzz/corpus/$$target; \
+	done
+
+$(CARGO_FUZZ):
+	$(CARGO) install --locked --root target/tools cargo-fuzz
+
+verify: $(VENV)/ready
+	$(PYTHON) scripts/verify.py
 
 # Peak memory of the daemon around a 1 GiB partition.
 memory:

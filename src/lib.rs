@@ -10,6 +10,8 @@ pub mod config;
 pub mod control;
 pub mod error;
 pub mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod mutation;
 pub mod pipeline;
 pub mod policy;

@@ -15,7 +15,7 @@ use std::{
 /// Top to bottom.
 const ROWS: &[&[&str]] = &[
     &["main"],
-    &["app"],
+    &["app", "fuzzing"],
     &["scheduler", "server", "cli"],
     &["pipeline"],
     &["catalog"],

@@ -1,10 +1,17 @@
 //! docs/VERIFICATION.md names tests; they exist.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
 use std::{fs, path::Path};
 
 const PAGE: &str = "docs/VERIFICATION.md";
 /// Rules in docs/SAFETY.md that have numbers.
 const RULES: usize = 33;
+/// Kinds of bugs that other snapshotters had.
+const BUGS: usize = 16;
 
 #[test]
 fn every_test_that_the_page_names_exists() {
@@ -44,4 +51,25 @@ fn every_rule_has_a_row() {
         !safety.contains(&next),
         "a rule was added: give it a row here too"
     );
+}
+
+/// The rows of the first table under a heading.
+fn rows(heading: &str) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join(PAGE)).unwrap();
+    let (_, section) = page.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| "));
+    rows.skip(1).map(str::to_owned).collect()
+}
+
+/// `make verify` reads the same tables.
+#[test]
+fn every_row_names_a_test() {
+    let (rules, bugs) = (rows("Rules"), rows("Bugs that others had"));
+    assert_eq!(rules.len(), RULES);
+    assert!(bugs.len() >= BUGS, "only {} bugs", bugs.len());
+    for row in rules.iter().chain(&bugs) {
+        assert!(row.contains(".rs::"), "no test: {row}");
+    }
 }

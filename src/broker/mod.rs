@@ -3,6 +3,8 @@
 
 mod convert;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod grpc;
 mod stream;
 

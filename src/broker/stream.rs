@@ -12,7 +12,11 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::{BrokerError, ExportHeader, ExportMessage, ExportRequest, ExportStream, ExportTrailer};
-use crate::{error::Kind, raft::LogId};
+use crate::{
+    error::Kind,
+    format::{Rule, check_conf_state, is_label},
+    raft::LogId,
+};
 
 /// Largest chunk, in bytes.
 pub const MAX_CHUNK_BYTES: usize = 1024 * 1024;
@@ -60,6 +64,9 @@ pub enum StreamViolation {
     /// Nobody could ever vote for the restored group.
     #[error("the header's conf_state has no voters")]
     NoVoters,
+    /// A configuration that Raft would refuse.
+    #[error("the header's conf_state is refused: {0}")]
+    ConfState(Rule),
     /// No part, or too many.
     #[error("the header lists {0} parts; there must be 1 to 4096")]
     PartCount(usize),
@@ -70,7 +77,7 @@ pub enum StreamViolation {
     #[error("part {0:?} is omitted although its bytes were asked for")]
     Omitted(String),
     /// The codec name breaks its rule.
-    #[error("state_codec {0:?} is not 1 to 64 bytes long")]
+    #[error("state_codec {0:?} is not 1 to 64 visible ASCII characters")]
     CodecName(String),
     /// A chunk is empty or too large.
     #[error("a chunk has {0} bytes; it must have 1 byte to 1 MiB")]
@@ -237,7 +244,9 @@ fn check_header(
     if header.conf_state.voters.is_empty() {
         return Err(StreamViolation::NoVoters);
     }
-    if header.state_codec.is_empty() || header.state_codec.len() > 64 {
+    // What no manifest could say is refused before a byte is uploaded.
+    check_conf_state(&header.conf_state).map_err(StreamViolation::ConfState)?;
+    if !is_label(&header.state_codec) {
         return Err(StreamViolation::CodecName(header.state_codec.clone()));
     }
     if header.parts.is_empty() || header.parts.len() > MAX_PARTS {
@@ -446,6 +455,10 @@ mod tests {
         back.last_included.index = 99;
         let mut voters = header(&[4]);
         voters.conf_state.voters.clear();
+        let mut twice = header(&[4]);
+        twice.conf_state.voters.push(1);
+        let mut codec = header(&[4]);
+        codec.state_codec = "raw 1".into();
         let mut lineage = header(&[4]);
         lineage.lineage.topic_id = "other".into();
         let mut moved = trailer(&[4]);
@@ -469,6 +482,8 @@ mod tests {
             ),
             (vec![ExportMessage::Header(back)], "says index 99"),
             (vec![ExportMessage::Header(voters)], "no voters"),
+            (vec![ExportMessage::Header(twice)], "no peer twice"),
+            (vec![ExportMessage::Header(codec)], "visible ASCII"),
             (vec![ExportMessage::Header(lineage)], "names lineage"),
             (vec![ExportMessage::Header(header(&[]))], "lists 0 parts"),
         ];

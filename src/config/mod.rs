@@ -6,6 +6,8 @@
 mod build;
 mod endpoint;
 mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod layers;
 pub mod object_store;
 pub mod options;

@@ -8,6 +8,8 @@ mod decode;
 mod digest;
 mod envelope;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod hex;
 mod id;
 mod identity;
@@ -33,6 +35,7 @@ pub use plan::{PLAN_FOLDER, PlannedPartition, RestorePlan, RestoreToken};
 pub use proof::{CheckedObject, Proof, Quarantine};
 pub use rules::{Object, Rule};
 pub use splitter::{BlockSplitter, ExpectedPart, RawBlock};
+pub use validate::{check_conf_state, is_label};
 
 /// The version that this program writes, and the only one that it reads.
 pub const FORMAT_VERSION: u32 = 1;

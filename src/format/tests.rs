@@ -2,7 +2,7 @@
 
 mod corruption;
 mod document;
-mod fixture;
+pub(super) mod fixture;
 mod manifests;
 mod plans;
 mod round_trips;

@@ -167,7 +167,7 @@ fn check_blocks(codec: Codec, part: usize, content: &Part) -> Result<(), Rule> {
 }
 
 /// raft-rs's own invariants of a configuration, and bounds.
-fn check_conf_state(conf: &ConfState) -> Result<(), Rule> {
+pub fn check_conf_state(conf: &ConfState) -> Result<(), Rule> {
     require(!conf.voters.is_empty(), Rule::NoVoters)?;
     let roles = [
         &conf.voters,
@@ -213,7 +213,7 @@ pub(super) fn require(holds: bool, rule: Rule) -> Result<(), Rule> {
 }
 
 /// 1 to 64 visible ASCII characters.
-pub(super) fn is_label(text: &str) -> bool {
+pub fn is_label(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

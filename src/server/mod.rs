@@ -5,6 +5,8 @@
 mod admin;
 mod bootstrap;
 mod convert;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod http;
 mod listen;
 

@@ -100,6 +100,9 @@ fn no_schedule_breaks_a_promise() {
     let start = Instant::now();
     let (failed, counts, ran) = search(schedules, |_| {});
     println!("{ran} schedules in {:.1?}: {counts:?}", start.elapsed());
+    println!("EVIDENCE schedules {ran}");
+    println!("EVIDENCE faults_injected {}", counts.faults);
+    println!("EVIDENCE simulated_crashes {}", counts.crashes);
     if let Some((seed, violation)) = failed {
         show(seed, &run(seed, |_| {}, true), TAIL);
         panic!(

@@ -124,6 +124,7 @@ impl Bench {
     pub fn without_cuts(&self) -> Self {
         let mut other = self.another();
         other.pipeline.options.policy.compact = false;
+        other.pipeline.clock = self.pipeline.clock.clone();
         other.pipeline.catalog = self.pipeline.catalog.clone();
         other.pipeline.abort = self.pipeline.abort.clone();
         other

@@ -10,12 +10,12 @@ use crate::{
 };
 
 /// Raw bytes of the parts of the example.
-pub(super) const EXAMPLE_PARTS: [(&str, bool, &[u8]); 2] = [
+pub(in crate::format) const EXAMPLE_PARTS: [(&str, bool, &[u8]); 2] = [
     ("state", false, b"offsets 0..2\norders: 2 records\n"),
     ("seg-0", true, b""),
 ];
 
-pub(super) fn by() -> CreatedBy {
+pub(in crate::format) fn by() -> CreatedBy {
     CreatedBy {
         broker_id: 1,
         version: "0.1.0".to_owned(),
@@ -23,7 +23,10 @@ pub(super) fn by() -> CreatedBy {
 }
 
 /// A manifest and the bytes of its only file.
-pub(super) fn snapshot(codec: Codec, parts: &[(&str, bool, &[u8])]) -> (Manifest, Bytes) {
+pub(in crate::format) fn snapshot(
+    codec: Codec,
+    parts: &[(&str, bool, &[u8])],
+) -> (Manifest, Bytes) {
     let lineage = Lineage::new("prod-eu", 1, "tq3Xk9").unwrap();
     let last_included = LogId::new(3, 10_000);
     let uuid = Uuid::parse_str("01890a5d-ac96-774b-bcce-b302099a8057").unwrap();
@@ -86,11 +89,11 @@ fn pieces(raw: &[u8]) -> Vec<&[u8]> {
     raw.chunks(BLOCK_MAX_BYTES as usize).collect()
 }
 
-pub(super) fn example() -> (Manifest, Bytes) {
+pub(in crate::format) fn example() -> (Manifest, Bytes) {
     snapshot(Codec::Gzip, &EXAMPLE_PARTS)
 }
 
-pub(super) fn proof_of(manifest: &Manifest, snap: &[u8]) -> Proof {
+pub(in crate::format) fn proof_of(manifest: &Manifest, snap: &[u8]) -> Proof {
     Proof {
         format_version: FORMAT_VERSION,
         snapshot_id: manifest.snapshot_id,
@@ -123,7 +126,7 @@ pub(super) fn plan_of(manifest: &Manifest) -> RestorePlan {
     }
 }
 
-pub(super) fn quarantine_of(manifest: &Manifest) -> Quarantine {
+pub(in crate::format) fn quarantine_of(manifest: &Manifest) -> Quarantine {
     Quarantine::new(
         manifest.snapshot_id,
         ManifestDigest::of(&manifest.encode()),

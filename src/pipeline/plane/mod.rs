@@ -4,6 +4,8 @@ mod ahead;
 mod backward;
 mod buffers;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod limits;
 mod verify;
 

@@ -72,6 +72,22 @@ impl Report {
         self
     }
 
+    /// Prints what `make verify` counts.
+    pub(crate) fn print_evidence(&self) {
+        let Troubles {
+            kills,
+            wipes,
+            pauses,
+            partitions,
+            store_faults,
+        } = self.troubles;
+        let faults = wipes + pauses + partitions + store_faults;
+        println!("EVIDENCE kills {kills}");
+        println!("EVIDENCE faults_injected {faults}");
+        println!("EVIDENCE acked_records {}", self.acked);
+        println!("EVIDENCE acked_records_lost {}", self.acked_records_lost);
+    }
+
     /// Writes report.json.
     pub(crate) fn write(&self, dir: &Path) -> io::Result<()> {
         fs::write(dir.join("report.json"), serde_json::to_vec_pretty(self)?)

@@ -199,6 +199,7 @@ pub(crate) async fn soak(dir: &Path, seed: u64, duration: Duration) -> Result<bo
         source,
     })?;
     tell(&format!("{report:#?}"));
+    report.print_evidence();
     Ok(report.verdict == "ok")
 }
 

@@ -1,0 +1,16 @@
+//! The data plane: raw parts into stored blocks and back.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
+mod budget;
+mod damage;
+mod failures;
+mod omitted;
+mod reading;
+mod rig;
+mod round_trips;
+#[path = "../support/mod.rs"]
+mod support;
