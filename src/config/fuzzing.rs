@@ -91,9 +91,10 @@ impl Given {
                 .environment
                 .push(variable("S3_ENDPOINT", format!("https://me:{secret}@host"))),
             4 => self.file.insert_str(0, &quoted),
-            5 => self
-                .file
-                .push_str(&format!("\ns3_access_key = \"{secret}\"")),
+            5 => {
+                let line = format!("\ns3_access_key = \"{secret}\"");
+                self.file.push_str(&line);
+            }
             6 => self
                 .file
                 .insert_str(0, &format!("s3_secret_key = [\"{secret}\"]\n")),
@@ -155,10 +156,11 @@ fn assert_secret_shows_nowhere(loaded: &Loaded, secret: &str) {
     for warning in &loaded.warnings {
         shown.push_str(&warning.to_string());
     }
-    match &loaded.config {
-        Ok(config) => shown.push_str(&format!("{config:?}")),
-        Err(error) => shown.push_str(&format!("{error} {error:?}")),
-    }
+    let outcome = match &loaded.config {
+        Ok(config) => format!("{config:?}"),
+        Err(error) => format!("{error} {error:?}"),
+    };
+    shown.push_str(&outcome);
     assert!(
         !shown.contains(secret),
         "the secret {secret} shows: {shown}"

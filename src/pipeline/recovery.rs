@@ -27,7 +27,7 @@ use crate::{
         FORMAT_VERSION, FormatError, Identity, ManifestDigest, PlannedPartition, RestorePlan,
         RestoreToken, SnapshotId,
     },
-    raft::{Lineage, TopicPartition},
+    raft::TopicPartition,
 };
 
 /// The partition without which the others are nothing.
@@ -249,7 +249,7 @@ impl Recovery {
         };
         let mut next = Some((identity.incarnation, SnapshotId::MAX));
         while let Some((incarnation, limit)) = next.take() {
-            let lineage = self.lineage(identity, incarnation, topic_id)?;
+            let lineage = PlannedPartition::lineage(&identity.cluster_id, incarnation, topic_id)?;
             let hash = lineage.short_hash();
             let files = folder.files.keys().map(|file| file.id);
             let unreadable = folder.unreadable.iter().map(|one| one.id);
@@ -288,16 +288,6 @@ impl Recovery {
             next = planned.map(|planned| (planned.from_incarnation, planned.snapshot_id));
         }
         Ok(found)
-    }
-
-    fn lineage(
-        &self,
-        identity: &Identity,
-        incarnation: u64,
-        topic_id: &str,
-    ) -> Result<Lineage, RecoveryError> {
-        let planned = PlannedPartition::lineage(&identity.cluster_id, incarnation, topic_id);
-        Ok(planned?)
     }
 
     /// What is wrong with a snapshot, if it can be known that something is.

@@ -1,6 +1,7 @@
 //! Puts a broker together, in the order that broker.rs tells.
 
 use std::{
+    path::Path,
     sync::{Arc, OnceLock, mpsc::sync_channel},
     thread::JoinHandle,
 };
@@ -83,18 +84,7 @@ impl Assembly {
         self.serve_sidecar(&identity, driver_cell.clone(), &node)
             .await?;
 
-        let seeder = Arc::new(Seeder {
-            slots: Seeder::slots(),
-            shared: self.shared.clone(),
-            restore_uuid: identity.restore_uuid,
-            sidecar: self.args.sidecar_endpoint.clone(),
-            clients: self.clients.clone(),
-            driver: driver.clone(),
-            groups_dir: groups_dir.clone(),
-            cluster_id: identity.cluster_id.clone(),
-            incarnation: identity.incarnation,
-            boot_id: self.boot_id.clone(),
-        });
+        let seeder = Arc::new(self.seeder(&identity, &driver, &groups_dir));
         if let (Place::Founder(_), None) = (&place, identity.restore_uuid) {
             self.check_that_it_is_new(&seeder, &identity, &me).await?;
         }
@@ -178,6 +168,21 @@ impl Assembly {
             outcome
         };
         Ok(thread.spawn(body)?)
+    }
+
+    fn seeder(&self, identity: &Identity, driver: &DriverHandle, groups_dir: &Path) -> Seeder {
+        Seeder {
+            slots: Seeder::slots(),
+            shared: self.shared.clone(),
+            restore_uuid: identity.restore_uuid,
+            sidecar: self.args.sidecar_endpoint.clone(),
+            clients: self.clients.clone(),
+            driver: driver.clone(),
+            groups_dir: groups_dir.to_owned(),
+            cluster_id: identity.cluster_id.clone(),
+            incarnation: identity.incarnation,
+            boot_id: self.boot_id.clone(),
+        }
     }
 
     /// A cluster that lost all of its disks must not be founded anew over its own snapshots.
