@@ -53,9 +53,9 @@ fn partition(topic: &str) -> TopicPartition {
 
 /// A snapshot of `topic`, 100 entries after the last one of any topic.
 async fn snapshot_of(bench: &Bench, topic: &str) -> SnapshotId {
-    bench.broker.script().topic = topic.to_owned();
+    topic.clone_into(&mut bench.broker.script().topic);
     let id = bench.snapshot().await;
-    bench.broker.script().topic = "orders".to_owned();
+    "orders".clone_into(&mut bench.broker.script().topic);
     id
 }
 

@@ -2,7 +2,12 @@
 
 mod support;
 
-use chronik_snapshotd::{error::Kind, format::FileName, proto::v1};
+use chronik_snapshotd::{
+    error::Kind,
+    format::FileName,
+    pipeline::{RestoreError, RestoreOutcome},
+    proto::v1,
+};
 use futures::join;
 use support::{
     bench::{Bench, flag_on, orders, snap_of},
@@ -202,4 +207,49 @@ async fn an_adoption_that_the_store_interrupts_does_not_go_on_to_export() {
     let error = report.error.unwrap();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
     assert_eq!(bench.broker.script().exports, exports);
+}
+
+#[tokio::test]
+async fn the_upload_of_a_deposed_leader_that_ends_late_is_valid_and_moves_nothing_back() {
+    let bench = Bench::start().await;
+    bench.broker.grow(100);
+    let manifest = ".manifest.json";
+    bench.faults.plan(Op::PutNew, manifest, 0, 1, Fault::Stall);
+    let successor = bench.another();
+    let meanwhile = async {
+        bench.faults.wait_stalled(1).await;
+        bench.broker.script().term += 1;
+        let newer = successor.snapshot().await;
+        let report = successor.visit(|_| {}).await;
+        assert!(report.error.is_none(), "{:?}", report.error);
+        let cut = bench.broker.script().first_log_index;
+        bench.faults.release();
+        (newer, cut)
+    };
+    let (report, (newer, cut)) = join!(bench.visit_to_snapshot(), meanwhile);
+    assert!(report.error.is_none(), "{:?}", report.error);
+    let older = report.snapshot.unwrap();
+    assert!(older.last_included.index < newer.last_included.index);
+    assert!(older.last_included.term < newer.last_included.term);
+    assert!(cut > older.last_included.index, "the log was cut meanwhile");
+    assert!(bench.exists(FileName::Proof(older)).await);
+    // Whoever made it or came later goes on from the newer one.
+    for process in [&bench, &bench.another()] {
+        let report = process.visit(|request| request.may_delete = true).await;
+        assert!(report.error.is_none(), "{:?}", report.error);
+    }
+    {
+        let script = bench.broker.script();
+        assert_eq!(script.first_log_index, cut);
+        let mut cuts = script.compactions.iter();
+        assert!(cuts.all(|it| it.snapshot_id == newer.to_string()));
+    }
+    let restored = |outcome: Result<RestoreOutcome, RestoreError>| match outcome {
+        Ok(RestoreOutcome::Installed { id, .. }) => id,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(restored(bench.another().restore(0).await.0), newer);
+    // Late is not worse: it is what is left if the newer one is damaged.
+    bench.mark(newer).await;
+    assert_eq!(restored(bench.another().restore(0).await.0), older);
 }

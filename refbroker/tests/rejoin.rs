@@ -173,18 +173,71 @@ async fn a_follower_that_fell_behind_a_truncated_log_heals_from_the_leader_under
     cluster.topic("t").await;
     cluster.fill("t", 0, 100).await;
     until_equal(&cluster, "t").await;
-    cluster.kill(3).await;
+    // A new leader would hold the log for it for a while.
+    let leader = cluster.elected("t").await;
+    let down = leader % 3 + 1;
+    cluster.kill(down).await;
     cluster.fill("t", 100, 2000).await;
-    for id in 1..=2 {
+    for id in (1..=3).filter(|id| *id != down) {
         let snapshot = cluster.export(id, "t").await;
         cluster.compact(id, "t", &snapshot).await.unwrap();
     }
-    cluster.restart(3).await;
+    cluster.restart(down).await;
     cluster.fill("t", 2100, 1000).await;
     until_equal(&cluster, "t").await;
     assert_same_records(&cluster, "t").await;
-    assert!(cluster.status(3, "t").unwrap().first_log_index > 100);
+    assert!(cluster.status(down, "t").unwrap().first_log_index > 100);
     assert_eq!(cluster.read_all("t").await.len(), 3100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_from_before_a_removal_brings_nobody_back() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.topic("t").await;
+    cluster.fill("t", 0, 300).await;
+    until_equal(&cluster, "t").await;
+    // Broker 3's first replica votes here ...
+    let removed = peer_of(&cluster, 3, "t");
+    let removed_meta = peer_of(&cluster, 3, "__meta");
+    let old = (
+        cluster.export(1, "t").await,
+        cluster.export(1, "__meta").await,
+    );
+    let voters_then = old.0.header.conf_state.clone().unwrap().voters;
+    assert!(voters_then.contains(&removed));
+    // ... and is removed afterwards, with its disk.
+    cluster.kill(3).await;
+    cluster.wipe(3);
+    cluster.restart(3).await;
+    // One disk at a time, in every group: with two the quorum's memory may be gone.
+    until_voter(&cluster, 3, "t", removed).await;
+    until_voter(&cluster, 3, "__meta", removed_meta).await;
+
+    let sidecar = FakeSidecar::default();
+    *sidecar.offers.lock().unwrap() = vec![("t".to_owned(), old.0), ("__meta".to_owned(), old.1)];
+    let endpoint = sidecar.serve().await;
+    let second = peer_of(&cluster, 2, "t");
+    cluster.kill(2).await;
+    cluster.wipe(2);
+    cluster.args(2).sidecar_endpoint = Some(endpoint.parse().unwrap());
+    cluster.restart(2).await;
+    until_voter(&cluster, 2, "t", second).await;
+    until_equal(&cluster, "t").await;
+    let seen = sidecar.seen.lock().unwrap().clone();
+    assert!(
+        seen.contains(&Seen::Installed("t-0".to_owned())),
+        "{seen:?}"
+    );
+    cluster.kill(2).await;
+    cluster.restart(2).await;
+    until_equal(&cluster, "t").await;
+    for id in 1..=3 {
+        let conf = cluster.status(id, "t").unwrap().conf_state;
+        let members = [&conf.voters, &conf.learners, &conf.voters_outgoing];
+        let known: Vec<u64> = members.into_iter().flatten().copied().collect();
+        assert!(!known.contains(&removed), "broker {id}: {conf:?}");
+        assert_eq!(known.len(), 3);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Cluster, PATIENCE, batch, sidecar::partition};
 use refbroker::{
     api::Node as _,
@@ -56,6 +58,54 @@ async fn an_export_under_full_load_is_one_point_in_time() {
         assert_eq!(count + 1, index);
         assert_eq!(export.trailer.last_included, export.header.last_included);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_isolated_leaders_export_has_nothing_of_its_uncommitted_tail() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.topic("t").await;
+    cluster.fill("t", 0, 100).await;
+    let leader = cluster.elected("t").await;
+    let others: Vec<i32> = (1..=3).filter(|id| *id != leader).collect();
+    for id in &others {
+        cluster.kill(*id).await;
+    }
+    // Entries that nobody else has. Their clients get no answer.
+    let node = cluster.running[&leader].node();
+    for number in 0..5_u8 {
+        let lost = node.append("t", 0, batch(&[0xee, number]), Duration::from_millis(50));
+        lost.await.unwrap_err();
+    }
+    let status = cluster.replica(leader, "t").await;
+    assert_eq!(status.last_log_index, status.applied_index + 5);
+    let snapshot = cluster.export(leader, "t").await;
+    let last = snapshot.header.last_included.unwrap();
+    assert_eq!(last.index, status.applied_index);
+    drop(node);
+    cluster.kill(leader).await;
+    for id in &others {
+        cluster.restart(*id).await;
+    }
+    let new_leader = cluster.elected("t").await;
+    cluster.fill("t", 100, 50).await;
+    assert_eq!(cluster.read_all("t").await.len(), 150);
+    // Index and term are those of an entry that the group agreed on, and so is every byte. (The dead one may hold
+    // the log, which is looked at last.)
+    let compacted = cluster.compact(new_leader, "t", &snapshot).await;
+    if let Err(refused) = compacted {
+        assert_eq!(reason(&refused), "HELD");
+    }
+    let records = |snapshot: &common::sidecar::Snapshot| -> Vec<u8> {
+        let state = u32::try_from(snapshot.header.parts.len() - 1).unwrap();
+        let chunks = snapshot.chunks.iter().filter(|chunk| chunk.part != state);
+        chunks.flat_map(|chunk| chunk.data.to_vec()).collect()
+    };
+    let (before, now) = (
+        records(&snapshot),
+        records(&cluster.export(new_leader, "t").await),
+    );
+    assert_eq!(before, now[..before.len()]);
+    assert!(!before.contains(&0xee));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -130,6 +130,40 @@ async fn a_voter_that_took_a_snapshot_and_nothing_else_may_campaign() {
     }
 }
 
+#[tokio::test]
+async fn a_leaders_snapshot_lowers_no_term_and_clears_no_vote() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut leader = Bench::open(from.path());
+    leader.start(7, &[7], None);
+    leader.add_learner(8);
+    leader.append(payload(1)).unwrap();
+    let mut follower = Bench::open(to.path());
+    follower.start(8, &[7, 8], None);
+    let group_dir = to.path().join("groups").join(format!("{GROUP:016}"));
+    let (mut snapshot, staged) = from_leader(&mut leader, &group_dir).await;
+    let last = staged.last_included();
+    // A later election, in which it voted.
+    let term = last.term + 4;
+    let mut request = Message::default();
+    request.set_msg_type(MessageType::MsgRequestVote);
+    (request.from, request.to, request.term) = (7, 8, term);
+    (request.index, request.log_term) = (last.index, last.term);
+    let group = follower.driver.groups.get_mut(&GROUP).unwrap();
+    group.node.step(request).unwrap();
+    follower.settle();
+    snapshot.term = term;
+    deliver(&mut follower, (snapshot, staged));
+    follower.driver.round().unwrap();
+    let promised = |bench: &Bench| {
+        let group = &bench.driver.groups[&GROUP];
+        let hard_state = group.node.raft.hard_state();
+        (group.applied, hard_state.term, hard_state.vote)
+    };
+    assert_eq!(promised(&follower), (last, term, 7));
+    drop(follower);
+    assert_eq!(promised(&Bench::open(to.path())), (last, term, 7));
+}
+
 /// The snapshot of a group, as its leader sends it.
 async fn from_leader(leader: &mut Bench, group_dir: &Path) -> (Message, Box<Staged>) {
     let staged = leader.stage(group_dir, None).await.unwrap();

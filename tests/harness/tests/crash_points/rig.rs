@@ -94,6 +94,16 @@ impl Rig {
         self.start_armed(id, point);
     }
 
+    /// A broker that was built without crash points would wait for ever.
+    fn assert_has_crash_points(&self, id: i32) {
+        let log = self.cluster.node(id).unwrap().broker.log_path();
+        let log = fs::read(log).unwrap();
+        assert!(
+            String::from_utf8_lossy(&log).contains("will die at a crash point"),
+            "refbroker has no crash points: cargo build --workspace --bins"
+        );
+    }
+
     /// Waits for the death of a broker, and sees that it died there and of nothing else.
     pub(crate) async fn died_at(&mut self, id: i32, point: &str) {
         let ended = self
@@ -104,6 +114,7 @@ impl Rig {
             .ended(PATIENCE)
             .await;
         let status = ended.unwrap_or_else(|error| {
+            self.assert_has_crash_points(id);
             let logs = self.cluster.log_tails();
             panic!("broker {id} never got to {point}: {error}\n{logs}")
         });
