@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -29,7 +29,8 @@ async fn what_rots_before_it_is_read_back_is_never_truncated_on() {
     let done = Arc::new(AtomicBool::new(false));
     let once = done.clone();
     rig.proxy.script(move |seen: &Seen| {
-        let reads_data = seen.method == "GET" && seen.target.split('?').next()?.ends_with(".snap");
+        let path = Path::new(seen.target.split('?').next()?);
+        let reads_data = seen.method == "GET" && path.extension().is_some_and(|it| it == "snap");
         if reads_data && !once.swap(true, Ordering::SeqCst) {
             let snaps = fs::read_dir(&folder).unwrap();
             let paths = snaps.map(|entry| entry.unwrap().path());
