@@ -131,6 +131,24 @@ async fn a_voter_that_took_a_snapshot_and_nothing_else_may_campaign() {
 }
 
 #[tokio::test]
+async fn an_export_carries_the_term_of_its_last_entry_and_not_the_current_one() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut bench = Bench::open(from.path());
+    bench.start(7, &[7], None);
+    bench.append(payload(1)).unwrap();
+    let last = bench.position(bench.applied());
+    let group = bench.driver.groups.get_mut(&GROUP).unwrap();
+    let mut heartbeat = Message::default();
+    heartbeat.set_msg_type(MessageType::MsgHeartbeat);
+    (heartbeat.from, heartbeat.to, heartbeat.term) = (8, 7, last.term + 4);
+    group.node.step(heartbeat).unwrap();
+    bench.driver.round().unwrap();
+    assert_eq!(bench.driver.groups[&GROUP].node.raft.term, last.term + 4);
+    let staged = bench.stage(to.path(), None).await.unwrap();
+    assert_eq!(staged.last_included(), last);
+}
+
+#[tokio::test]
 async fn a_leaders_snapshot_lowers_no_term_and_clears_no_vote() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut leader = Bench::open(from.path());
