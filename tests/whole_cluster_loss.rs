@@ -36,7 +36,7 @@ fn text(bytes: &[u8]) -> String {
 fn files(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).map(Iterator::collect::<Result<Vec<_>, _>>);
     let entries = entries.map(Result::unwrap).unwrap_or_default();
-    let names = entries.iter().map(|entry| entry.file_name());
+    let names = entries.iter().map(fs::DirEntry::file_name);
     names.map(|name| name.into_string().unwrap()).collect()
 }
 
