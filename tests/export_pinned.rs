@@ -1,5 +1,10 @@
 //! An export is of one point in time, whatever happens to its source while it is read.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
 mod support;
 
 use chronik_snapshotd::{

@@ -1,5 +1,10 @@
 //! What dashboards show after a restart: the truth of the store and of the broker, neither nothing nor the past.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
 mod support;
 
 use support::{

@@ -1,5 +1,10 @@
 //! Wall clocks that are wrong by decades, either way: they label, and decide nothing that could lose data.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
 mod support;
 
 use std::{sync::Arc, time::Duration};

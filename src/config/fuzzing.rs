@@ -91,9 +91,10 @@ impl Given {
                 .environment
                 .push(variable("S3_ENDPOINT", format!("https://me:{secret}@host"))),
             4 => self.file.insert_str(0, &quoted),
-            5 => self
-                .file
-                .push_str(&format!("\ns3_access_key = \"{secret}\"")),
+            5 => {
+                let at_the_end = format!("\ns3_access_key = \"{secret}\"");
+                self.file += &at_the_end;
+            }
             6 => self
                 .file
                 .insert_str(0, &format!("s3_secret_key = [\"{secret}\"]\n")),
@@ -148,17 +149,14 @@ impl Drop for Scratch {
 }
 
 fn assert_secret_shows_nowhere(loaded: &Loaded, secret: &str) {
-    let mut shown = format!("{:?} {:?}", loaded.settings, loaded.warnings);
-    for setting in &loaded.settings {
-        shown.push_str(&setting.source.to_string());
-    }
-    for warning in &loaded.warnings {
-        shown.push_str(&warning.to_string());
-    }
-    match &loaded.config {
-        Ok(config) => shown.push_str(&format!("{config:?}")),
-        Err(error) => shown.push_str(&format!("{error} {error:?}")),
-    }
+    let mut shown = vec![format!("{:?} {:?}", loaded.settings, loaded.warnings)];
+    shown.extend(loaded.settings.iter().map(|it| it.source.to_string()));
+    shown.extend(loaded.warnings.iter().map(ToString::to_string));
+    shown.push(match &loaded.config {
+        Ok(config) => format!("{config:?}"),
+        Err(error) => format!("{error} {error:?}"),
+    });
+    let shown = shown.join("\n");
     assert!(
         !shown.contains(secret),
         "the secret {secret} shows: {shown}"
