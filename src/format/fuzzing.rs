@@ -318,8 +318,8 @@ fn damage_is_seen(decoder: &mut BlockDecoder, stored: &Bytes, block: &BlockRef, 
 /// Inputs to begin with.
 #[cfg(test)]
 pub(crate) mod seeds {
-    use super::super::tests::fixture;
     use super::*;
+    use crate::format::tests::fixture;
 
     pub(crate) fn manifests() -> Vec<(&'static str, Vec<u8>)> {
         let object = |(manifest, _): (Manifest, Bytes)| manifest.encode().to_vec();
