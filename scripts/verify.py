@@ -181,7 +181,7 @@ def main():
     soak = Job("soak", ["make", "soak", f"MINUTES={SOAK_MINUTES}"])
     documents = Job("doc", [CARGO, "test", "--locked", "--workspace", "--doc"])
     print(f"built in {time.monotonic() - start:.0f} s", flush=True)
-    run_lanes([*busy, fuzz], [*waiting, soak], [*others, documents])
+    run_lanes(busy, [*waiting, soak], [*others, documents, fuzz])
 
     tests = [*busy, *waiting, *others]
     every = [*tests, fuzz, soak, documents]

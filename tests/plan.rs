@@ -302,6 +302,8 @@ async fn a_deleted_and_recreated_topic_shares_nothing_with_its_former_life() {
         .delete_topic(support::world::TOPIC, support::world::PATIENCE)
         .await
         .unwrap();
+    // Each broker learns of it in its own time; one that has not yet says that the topic exists.
+    world.wait_gone().await;
     client
         .create_topic(support::world::TOPIC, 1, 3, support::world::PATIENCE)
         .await

@@ -92,8 +92,8 @@ impl Given {
                 .push(variable("S3_ENDPOINT", format!("https://me:{secret}@host"))),
             4 => self.file.insert_str(0, &quoted),
             5 => {
-                let line = format!("\ns3_access_key = \"{secret}\"");
-                self.file.push_str(&line);
+                let at_the_end = format!("\ns3_access_key = \"{secret}\"");
+                self.file += &at_the_end;
             }
             6 => self
                 .file
@@ -149,18 +149,14 @@ impl Drop for Scratch {
 }
 
 fn assert_secret_shows_nowhere(loaded: &Loaded, secret: &str) {
-    let mut shown = format!("{:?} {:?}", loaded.settings, loaded.warnings);
-    for setting in &loaded.settings {
-        shown.push_str(&setting.source.to_string());
-    }
-    for warning in &loaded.warnings {
-        shown.push_str(&warning.to_string());
-    }
-    let outcome = match &loaded.config {
+    let mut shown = vec![format!("{:?} {:?}", loaded.settings, loaded.warnings)];
+    shown.extend(loaded.settings.iter().map(|it| it.source.to_string()));
+    shown.extend(loaded.warnings.iter().map(ToString::to_string));
+    shown.push(match &loaded.config {
         Ok(config) => format!("{config:?}"),
         Err(error) => format!("{error} {error:?}"),
-    };
-    shown.push_str(&outcome);
+    });
+    let shown = shown.join("\n");
     assert!(
         !shown.contains(secret),
         "the secret {secret} shows: {shown}"

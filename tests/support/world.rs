@@ -148,6 +148,16 @@ impl World {
         }
     }
 
+    /// Waits until no broker has a replica of `orders` any more.
+    pub async fn wait_gone(&mut self) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !self.replicas().await.is_empty() {
+            let in_time = tokio::time::Instant::now() < deadline;
+            assert!(in_time, "the topic stays\n{}", self.cluster.log_tails());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Waits until every broker's replica of `topic` votes in a plain configuration of as many voters as brokers.
     pub async fn wait_whole(&mut self, topic: &str) {
         let wanted = self.cluster.nodes().len();
