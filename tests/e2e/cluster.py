@@ -134,7 +134,8 @@ class Cluster:
         shutil.rmtree(node.data)
 
     def wait_rejoined(self, topic, number, old_peers):
-        """Waits until the broker is a voter of every partition again, under peer ids it never had."""
+        """Waits until the broker is a voter of every partition again, under peer ids it never had, and nothing needs
+        the dead peer any more: a joint configuration still counts it."""
 
         def voter_everywhere():
             replicas = self.replicas_of(topic)
@@ -146,6 +147,8 @@ class Cluster:
                 assert peer not in old_peers, f"partition {partition} came back as peer {peer}, which it was before"
                 assert peer in replica["voters"], f"partition {partition}: {replica}"
                 assert replica["learners"] == [], f"partition {partition}: {replica}"
+            joint = {place: replica for place, replica in replicas.items() if replica["voters_outgoing"]}
+            assert not joint, f"a change of voters is under way: {joint}"
             return True
 
         self.wait(f"broker {number} votes in every partition of {topic}", voter_everywhere, LATER_S)
