@@ -6,12 +6,13 @@ VENV := target/venv
 PYTHON_TOOLS := tests/clients/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kcat e2e soak fuzz fuzz-build verify memory bench lint fmt
+.PHONY: help demo test test-kcat test-machine machine-tools e2e soak fuzz fuzz-build verify memory bench lint fmt
 
 help:
 	@echo "make demo       a cluster that loses logs on purpose and a disk by accident; about a minute once built"
 	@echo "make test       every test, documentation examples and real Kafka clients included"
 	@echo "make test-kcat  the tests that need kcat installed"
+	@echo "make test-machine  full disks, split networks, little memory; needs root and fails without"
 	@echo "make e2e        real Kafka clients, S3 servers and Prometheus around a cluster; STORE=s3s-fs,moto,garage"
 	@echo "make soak       random kills, wiped disks, partitions and store faults; MINUTES=3, SEED=n to repeat one"
 	@echo "make fuzz       every fuzz target for SECONDS=60 each"
@@ -26,7 +27,7 @@ demo:
 	$(CARGO) run --release --locked --quiet -p chronik-harness --bin demo
 
 # The end-to-end tests start the built programs, so those come first.
-test: $(VENV)/ready
+test: $(VENV)/ready machine-tools
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
 	HARNESS_PYTHON=$(abspath $(VENV)/bin/python) \
@@ -35,6 +36,14 @@ test: $(VENV)/ready
 test-kcat:
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked -p chronik-harness --test kafka_clients -- --ignored kcat
+
+# Root only: network namespaces, mounted disks. In `make test` what is not allowed says "IGNORED: needs root".
+test-machine: machine-tools
+	$(CARGO) build --locked --workspace --bins
+	MACHINE_TESTS_REQUIRED=1 $(CARGO) test --locked --test machine -- --nocapture
+
+machine-tools:
+	@[ "$$(id -u)" != 0 ] || scripts/debian-tools.sh ip=iproute2
 
 # STORE names S3 servers, comma-separated: s3s-fs, moto, garage (built once, ten minutes).
 STORE ?= s3s-fs,moto
@@ -75,7 +84,7 @@ fuzz: fuzz-build
 $(CARGO_FUZZ):
 	$(CARGO) install --locked --root target/tools cargo-fuzz
 
-verify: $(VENV)/ready
+verify: $(VENV)/ready machine-tools
 	$(PYTHON) scripts/verify.py
 
 # Peak memory of the daemon around a 1 GiB partition.

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Makes sure that the named commands exist; installs the Debian package of the same name where that is allowed.
+# Makes sure that the named commands exist; installs the Debian package of the same name, or that of COMMAND=PACKAGE,
+# where that is allowed.
 set -eu
 
 missing=
 for tool in "$@"; do
-    command -v "$tool" >/dev/null || missing="$missing $tool"
+    command -v "${tool%%=*}" >/dev/null || missing="$missing ${tool#*=}"
 done
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, timeout};
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, error::is_full};
 use crate::telemetry::{StoreCode as Code, StoreMethod as Method};
 
 /// Longest name of a file or directory that common file systems take.
@@ -33,6 +33,7 @@ const fn code_of(error: &StoreError) -> Code {
         StoreError::Denied { .. } => Code::Denied,
         StoreError::Timeout { .. } | StoreError::NoProgress { .. } => Code::Timeout,
         StoreError::NoBucket { .. } | StoreError::Request { .. } => Code::Unavailable,
+        StoreError::Full { .. } => Code::Full,
         StoreError::TooLarge { .. } | StoreError::Short { .. } => Code::BadLength,
         StoreError::TooMany { .. }
         | StoreError::TooLong { .. }
@@ -99,6 +100,14 @@ impl Store {
     }
 
     async fn sort(&self, method: Method, key: &str, source: object_store::Error) -> StoreError {
+        if let Some(root) = self.root.as_ref().filter(|_| is_full(&source)) {
+            return StoreError::Full {
+                method,
+                key: key.to_owned(),
+                root: root.to_path_buf(),
+                source: Box::new(source),
+            };
+        }
         let error = StoreError::classify(method, key, source);
         if error.is_not_found() && !self.root_exists().await {
             return StoreError::NoBucket {

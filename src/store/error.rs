@@ -1,6 +1,6 @@
 //! What can go wrong between us and the store.
 
-use std::time::Duration;
+use std::{io, path::PathBuf, time::Duration};
 
 use object_store::Error as Source;
 use thiserror::Error;
@@ -34,6 +34,19 @@ pub enum StoreError {
         /// On which key or folder.
         key: String,
         /// The last answer.
+        #[source]
+        source: Box<Source>,
+    },
+    /// The disk below a local directory takes no more.
+    #[error("{method} {key} failed: the disk that holds {root:?} is full")]
+    Full {
+        /// What was tried.
+        method: Method,
+        /// On which key or folder.
+        key: String,
+        /// The directory.
+        root: PathBuf,
+        /// The answer.
         #[source]
         source: Box<Source>,
     },
@@ -160,10 +173,10 @@ pub enum StoreError {
     #[error("directory {path:?} cannot be used")]
     Root {
         /// The directory.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -176,6 +189,7 @@ impl StoreError {
         match self {
             Self::NoBucket { .. }
             | Self::Request { .. }
+            | Self::Full { .. }
             | Self::Denied { .. }
             | Self::Timeout { .. }
             | Self::NoProgress { .. } => Kind::Unavailable,
@@ -242,6 +256,19 @@ impl StoreError {
             },
         }
     }
+}
+
+/// True when a file system says that it, or the share of it that one may use, is full.
+pub(super) fn is_full(source: &Source) -> bool {
+    let mut cause = std::error::Error::source(source);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+            return full.contains(&error.kind());
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// True when a 404 is about the bucket. The error code is in the body of the answer, which the HTTP layer shows

@@ -126,7 +126,7 @@ families! {
     BOOTSTRAP_DURATION: Histogram "bootstrap_duration_seconds" [] "seconds",
         "Time from the call to its outcome.", "Longer than DELETE_GRACE_SECS.";
     STORE_REQUESTS: Counter "store_requests_total" ["method", "code"] "calls",
-        "Calls to the object store, by answer. Retries inside one call are not counted.", "`denied` or `bad_length`; a steady rate of `unavailable` or `timeout`.";
+        "Calls to the object store, by answer. Retries inside one call are not counted.", "`denied`, `full` or `bad_length`; a steady rate of `unavailable` or `timeout`.";
     STORE_REQUEST_DURATION: Histogram "store_request_duration_seconds" ["method"] "seconds",
         "Time that calls took, retries included.", "";
 }

@@ -210,6 +210,8 @@ label! {
         Timeout => "timeout",
         /// No usable answer, or no such bucket.
         Unavailable => "unavailable",
+        /// The disk of a local directory is full.
+        Full => "full",
         /// The object is not as long as it must be.
         BadLength => "bad_length",
         /// Refused before or by the store as not possible.

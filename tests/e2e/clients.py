@@ -3,7 +3,7 @@
 import subprocess
 import time
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 PATIENCE_S = 120
@@ -49,12 +49,24 @@ def produce(bootstrap, topic, partitions, values):
     assert not failures, failures[:5]
 
 
+def end_of(consumer, partition):
+    """The offset behind the last record. One call asks the broker that leads when it begins, and nobody else: ask
+    again while a new leader is elected."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return consumer.get_watermark_offsets(partition, timeout=5)[1]
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+
+
 def consume_confluent(bootstrap, topic, partitions):
     """Everything from offset 0 to the end, per partition; fails on a gap."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "none", "enable.auto.commit": False})
     assigned = [TopicPartition(topic, number, 0) for number in range(partitions)]
     consumer.assign(assigned)
-    ends = {each.partition: consumer.get_watermark_offsets(each, timeout=PATIENCE_S)[1] for each in assigned}
+    ends = {each.partition: end_of(consumer, each) for each in assigned}
     values = {each.partition: [] for each in assigned}
     deadline = time.monotonic() + PATIENCE_S
     while sum(map(len, values.values())) < sum(ends.values()):
