@@ -212,6 +212,11 @@ impl<'a> Rig<'a> {
         let replicas = self.replicas("all to catch up", &all, caught_up).await;
         check_covered(&self.folder(), replicas.values());
         self.check_processes();
+        for host in all {
+            let metrics = Metrics(get(&metrics_address(host), "/metrics").await.unwrap());
+            let diverged = metrics.sum("chronik_snapshot_divergence_total", &[]);
+            assert!(diverged < 0.5, "host {host} sees two histories");
+        }
     }
 }
 
@@ -262,14 +267,24 @@ async fn the_leader_is_cut_from_its_peers(rig: &mut Rig<'_>, load: &Load) {
     rig.converges().await;
 }
 
+fn first_index(replicas: &HashMap<u8, ReplicaStatus>) -> u64 {
+    let firsts = replicas.values().map(|it| it.first_log_index);
+    firsts.min().unwrap()
+}
+
+/// Waits until the others have cut what the leader has now.
+async fn others_cut(rig: &Rig<'_>, leader: u8, others: [u8; 2]) {
+    let last = replica(leader).await.unwrap().last_log_index;
+    let cut = |replicas: &HashMap<u8, ReplicaStatus>| first_index(replicas) > last;
+    rig.replicas("the others to cut", &others, cut).await;
+}
+
 /// If it failed: a sidecar that cannot see the store lets its broker cut the log, or keeps the other brokers' logs long.
 async fn a_sidecar_is_cut_from_the_store(rig: &mut Rig<'_>, load: &Load) {
     let [leader, others @ ..] = rig.leader_first(&[1, 2, 3]).await;
     rig.hosts.unplug(leader, Network::Store);
-    let first = |replicas: &HashMap<u8, ReplicaStatus>| {
-        let firsts = replicas.values().map(|it| it.first_log_index);
-        firsts.min().unwrap()
-    };
+    others_cut(rig, leader, others).await;
+    let kept = replica(leader).await.unwrap().first_log_index;
     // Requests that are on their way are given up after half a minute; whatever follows finds no store.
     let notices = async || {
         let metrics = Metrics(get(&metrics_address(leader), "/metrics").await.ok()?);
@@ -277,17 +292,16 @@ async fn a_sidecar_is_cut_from_the_store(rig: &mut Rig<'_>, load: &Load) {
         (available < 0.5).then_some(())
     };
     rig.wait("a sidecar that misses its store", notices).await;
-    let kept = replica(leader).await.unwrap();
-    let cut = |replicas: &HashMap<u8, ReplicaStatus>| first(replicas) > kept.last_log_index;
-    rig.replicas("the others to cut", &others, cut).await;
+    others_cut(rig, leader, others).await;
     let still = replica(leader).await.unwrap();
     assert_eq!(
-        still.first_log_index, kept.first_log_index,
+        still.first_log_index, kept,
         "cut without a look at the store"
     );
     load.wait_more(SOME, || rig.logs()).await;
     rig.hosts.plug(leader, Network::Store);
-    let catches_up = |replicas: &HashMap<u8, ReplicaStatus>| first(replicas) > still.last_log_index;
+    let catches_up =
+        |replicas: &HashMap<u8, ReplicaStatus>| first_index(replicas) > still.last_log_index;
     rig.replicas("its log to be cut", &[leader], catches_up)
         .await;
     rig.converges().await;
@@ -315,11 +329,6 @@ async fn story(mut rig: Rig<'_>) {
     the_leader_is_cut_from_its_peers(&mut rig, &load).await;
     a_sidecar_is_cut_from_the_store(&mut rig, &load).await;
 
-    for host in 1..=BROKERS {
-        let metrics = Metrics(get(&metrics_address(host), "/metrics").await.unwrap());
-        let diverged = metrics.sum("chronik_snapshot_divergence_total", &[]);
-        assert!(diverged < 0.5, "host {host}");
-    }
     let acked = load.finish().await;
     println!("{acked} records acknowledged");
     println!("EVIDENCE faults_injected 3");
