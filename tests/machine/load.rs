@@ -118,7 +118,9 @@ async fn write_until_it_is_in(desk: Desk, writer: u32) {
     }
     let acked = pool.finish().await.unwrap();
     let mut history = desk.history.lock().unwrap();
-    acked.iter().for_each(|acked| history.acked(acked));
+    for acked in &acked {
+        history.acked(acked);
+    }
 }
 
 async fn write_once(desk: Desk, writer: u32) {

@@ -49,13 +49,18 @@ impl Network {
 /// is seen from outside. Dropping it removes everything.
 pub struct Hosts {
     hosts: u8,
+    /// Begins every name.
+    tag: String,
 }
 
 impl Hosts {
     pub fn start(hosts: u8) -> Self {
         remove_leftovers();
         // Exists from here on: what fails below is removed.
-        let made = Self { hosts };
+        let made = Self {
+            hosts,
+            tag: format!("{PREFIX}-{}", std::process::id()),
+        };
         let switch = made.switch();
         ip(&["netns", "add", &switch]);
         for network in Network::ALL {
@@ -146,11 +151,11 @@ impl Hosts {
     }
 
     fn name(&self, host: u8) -> String {
-        format!("{PREFIX}-{}-{host}", std::process::id())
+        format!("{}-{host}", self.tag)
     }
 
     fn switch(&self) -> String {
-        format!("{PREFIX}-{}-switch", std::process::id())
+        format!("{}-switch", self.tag)
     }
 }
 

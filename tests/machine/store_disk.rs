@@ -76,7 +76,8 @@ impl Rig {
 
     /// A failure that a full disk explains is told in full, wherever an operator looks.
     async fn check_told(&self, error: &str) {
-        let dir = format!("{:?} is full", self.store.path().join("store"));
+        let dir = self.store.path().join("store");
+        let dir = format!("\"{}\" is full", dir.display());
         assert!(error.contains(&dir), "{error}");
         assert!(error.contains("No space left on device"), "{error}");
         let log = self.log().replace("\\\"", "\"");
@@ -102,7 +103,9 @@ impl Rig {
     /// The next visit fails and says why, and what there was before is what there is.
     async fn fails(&mut self) {
         let (first, before) = (self.first_log_index().await, covered(&self.folder()));
-        let error = self.outcome().await.expect("a full disk took a snapshot");
+        let Some(error) = self.outcome().await else {
+            panic!("a full disk took a snapshot");
+        };
         self.check_told(&error).await;
         self.check_no_staging();
         assert_eq!(self.first_log_index().await, first, "the log was cut");
