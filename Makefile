@@ -24,7 +24,7 @@ help:
 
 demo:
 	$(CARGO) build --release --locked -p chronik-snapshotd -p refbroker -p chronik-harness --bins
-	$(CARGO) run --release --locked --quiet -p chronik-harness --bin demo
+	$${CARGO_TARGET_DIR:-target}/release/demo
 
 # The end-to-end tests start the built programs, so those come first.
 test: $(VENV)/ready machine-tools
@@ -60,7 +60,7 @@ MINUTES ?= 3
 
 soak:
 	$(CARGO) build --locked --workspace --bins
-	$(CARGO) run --locked --quiet -p chronik-harness --bin soak -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	$${CARGO_TARGET_DIR:-target}/debug/soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # libFuzzer with the address sanitizer on the pinned toolchain. New inputs stay in target/fuzz-corpus, what fails in
 # target/fuzz-artifacts; see fuzz/README.md.

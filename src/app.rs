@@ -88,6 +88,9 @@ pub enum AppError {
     /// A restore of the whole cluster.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// The loop is never to end by itself.
+    #[error("the loop ended by itself; the log says why")]
+    LoopEnded,
     /// Reflection data.
     #[error("server reflection could not be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -98,7 +101,7 @@ impl AppError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Setup(_) | Self::Listen(_) => Kind::Unavailable,
-            Self::Metrics(_) | Self::Reflection(_) => Kind::Internal,
+            Self::Metrics(_) | Self::Reflection(_) | Self::LoopEnded => Kind::Internal,
             Self::Store(error) => error.kind(),
             Self::Broker(error) => error.kind(),
             Self::Catalog(error) => error.kind(),
@@ -222,18 +225,23 @@ async fn serve(config: Config) -> Result<(), AppError> {
         stop.clone(),
     );
     let mut scheduler = tasks.spawn(scheduler.run());
+    let mut failed = false;
 
     tokio::select! {
         name = signals.next() => tracing::info!(signal = name, "stopping"),
         ended = &mut scheduler => {
             // The loop only ends when it is told to: this is a panic in it, and not to be hidden.
             tracing::error!(?ended, "the loop ended by itself; stopping");
+            failed = true;
         }
     }
     let shutdown = shut_down(&health, &pipeline, &stop, &close, &tasks, scheduler);
     tokio::select! {
         () = shutdown => tracing::info!("stopped"),
         name = signals.next() => tracing::warn!(signal = name, "second signal: stopping at once"),
+    }
+    if failed {
+        return Err(AppError::LoopEnded);
     }
     Ok(())
 }

@@ -98,7 +98,7 @@ fn restore(world: &World) -> String {
     }
     let wrong = restore_cluster(dir, &["--confirm", "000000000000"]);
     assert_eq!(wrong.status.code(), Some(1));
-    assert!(text(&wrong.stderr).contains("is not that of this plan"));
+    assert!(text(&wrong.stderr).contains("does not confirm what would be restored now"));
     assert_eq!(files(&dir.join("store/snapshots/@cluster")).len(), 1);
     assert!(files(&dir.join("store/snapshots/@holds")).is_empty());
 

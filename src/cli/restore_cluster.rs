@@ -31,7 +31,10 @@ pub(super) fn run<D: Daemon>(
         Err(error) => return refuse(&error),
     };
     match daemon.restore_cluster(config, request) {
-        Ok((survey, None)) => print(&plan(&survey, daemon.wall())),
+        Ok((survey, None)) => match print(&plan(&survey, daemon.wall())) {
+            ExitStatus::Ok if !survey.has_metadata() => ExitStatus::Failure,
+            printed => printed,
+        },
         Ok((survey, Some(token))) => {
             eprint!("{}", begun(&survey, &token));
             print(&format!("{token}\n"))
@@ -53,7 +56,7 @@ fn plan(survey: &Survey, now: Duration) -> String {
         "STARTS FROM",
         "AGE",
         "BYTES",
-        "LOST",
+        "KNOWN LOST",
     ]
     .map(String::from);
     let rows = survey.partitions.iter().map(|one| row(one, now));
@@ -63,8 +66,8 @@ fn plan(survey: &Survey, now: Duration) -> String {
     );
     text.push_str(
         "\nSTARTS FROM is the last log entry (index@term) that comes back; whatever was written after it is lost,\n\
-         also what the store has never heard of. LOST counts only entries that the store knows to have been.\n\
-         Snapshots of deleted topics are listed, too; brokers restore the topics that __meta names.\n",
+         also what the store has never heard of. KNOWN LOST counts only entries that the store knows to have been.\n\
+         Snapshots of deleted topics are listed, too; brokers restore the topics that __meta names, as it was then.\n",
     );
     let passed_over = survey.partitions.iter().flat_map(|one| {
         let name = move |passed| (&one.partition, passed);
@@ -105,7 +108,7 @@ fn row(one: &Recoverable, now: Duration) -> [String; 6] {
     let manifest = &chosen.snapshot.manifest;
     let made = Duration::from_millis(manifest.created_at_unix_ms.unsigned_abs());
     let lost = match one.known_lost() {
-        0 => "-".to_owned(),
+        0 => "none that is known".to_owned(),
         entries => format!("{entries} entries or more"),
     };
     [

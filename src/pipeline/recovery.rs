@@ -72,18 +72,18 @@ pub enum RecoveryError {
     NoMetadata,
     /// What was confirmed is not what would be restored now.
     #[error(
-        "the confirmation {given} is not that of this plan ({expected}): read the plan again, then confirm it"
+        "{given} does not confirm what would be restored now: run restore-cluster without --confirm, read the plan, and \
+         confirm that one"
     )]
     NotConfirmed {
         /// What the operator gave.
         given: String,
-        /// What the plan needs.
-        expected: String,
     },
     /// A snapshot went away between its choice and the commit of the plan.
     #[error(
-        "{partition}: {snapshot_id} changed while the plan was written ({problem}); is a broker or sidecar of the \
-         former incarnation still running? stop it and run restore-cluster again"
+        "a new incarnation has begun, but {partition}: {snapshot_id} changed while its plan was written ({problem}); is a \
+         broker or sidecar of the former incarnation still running? stop it and run restore-cluster again, without \
+         --confirm first"
     )]
     Changed {
         /// Whose.
@@ -333,11 +333,10 @@ impl Recovery {
         survey: &Survey,
         confirmation: &str,
     ) -> Result<RestoreToken, RecoveryError> {
-        let expected = survey.confirmation();
-        if confirmation != expected {
+        // The right code is told by the plan only, or it would be pasted unread.
+        if confirmation != survey.confirmation() {
             return Err(RecoveryError::NotConfirmed {
                 given: confirmation.to_owned(),
-                expected,
             });
         }
         if !survey.has_metadata() {

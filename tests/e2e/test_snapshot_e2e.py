@@ -173,11 +173,9 @@ def test_a_recreated_topic_never_gets_the_records_of_its_namesake(world):
 def test_a_damaged_newest_snapshot_is_set_aside_and_the_next_older_one_used(world):
     cluster, topic = world.cluster, world.topic("damaged")
     clients.create_topic(cluster.bootstrap, topic, PARTITIONS)
-    values = []
-    for round_number in range(2):
-        more = records(4 * THRESHOLD, begin=round_number * 4 * THRESHOLD)
-        clients.produce(cluster.bootstrap, topic, PARTITIONS, more)
-        values += more
+    rounds = [records(4 * THRESHOLD, begin=number * 4 * THRESHOLD) for number in range(2)]
+    for values in rounds:
+        clients.produce(cluster.bootstrap, topic, PARTITIONS, values)
         wait_truncated(world, topic)
 
     def two_each():
@@ -205,5 +203,7 @@ def test_a_damaged_newest_snapshot_is_set_aside_and_the_next_older_one_used(worl
         assert "quarantined.json" in kinds, f"{snapshot_id} is not marked: {kinds}"
     wait_counted(world, "sum(chronik_snapshot_quarantined_total)", PARTITIONS)
     cluster.node(1).broker_process.kill()
-    assert clients.consume_confluent(cluster.bootstrap, topic, PARTITIONS) == expected(values)
+    wanted = [expected(values) for values in rounds]
+    wanted = {number: sum((each[number] for each in wanted), []) for number in range(PARTITIONS)}
+    assert clients.consume_confluent(cluster.bootstrap, topic, PARTITIONS) == wanted
     cluster.node(1).broker_process.start()
