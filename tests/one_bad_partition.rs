@@ -22,7 +22,7 @@ use support::world::{PATIENCE, quick};
 const THRESHOLD: u64 = 50;
 const BAD: &str = "bad";
 const GOOD: [&str; 3] = ["good-a", "good-b", "good-c"];
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 2;
 
 async fn produce(cluster: &Cluster, topic: &str) {
     let client = cluster.client().clone();
