@@ -31,11 +31,11 @@ test: $(VENV)/ready machine-tools
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
 	HARNESS_PYTHON=$(abspath $(VENV)/bin/python) \
-	  $(CARGO) test --locked -p chronik-harness --test kafka_clients -- --ignored python
+	  $(CARGO) test --locked --workspace --test kafka_clients -- --ignored python
 
 test-kcat:
 	$(CARGO) build --locked --workspace --bins
-	$(CARGO) test --locked -p chronik-harness --test kafka_clients -- --ignored kcat
+	$(CARGO) test --locked --workspace --test kafka_clients -- --ignored kcat
 
 # Root only: network namespaces, mounted disks. In `make test` what is not allowed says "IGNORED: needs root".
 test-machine: machine-tools

@@ -57,6 +57,9 @@ pub struct TopicPartition {
     pub partition: u32,
 }
 
+/// The topic whose one partition is the cluster's metadata: without it nobody knows what the others are.
+pub const METADATA_TOPIC: &str = "__meta";
+
 /// Longest topic name, in bytes; Kafka's own limit.
 pub const TOPIC_NAME_MAX_BYTES: usize = 249;
 
@@ -73,6 +76,11 @@ impl TopicPartition {
             return Err(InvalidName::PartitionNumber { partition });
         }
         Ok(Self { topic, partition })
+    }
+
+    /// True for the cluster's metadata.
+    pub fn is_metadata(&self) -> bool {
+        self.topic == METADATA_TOPIC
     }
 }
 

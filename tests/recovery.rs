@@ -19,7 +19,7 @@ use chronik_snapshotd::{
         plane::{DataPlane, MemoryBudget, RateLimit, Workers},
         recovery::{Check, Recoverable, Recovery, RecoveryError, Survey},
     },
-    raft::{Lineage, TopicPartition},
+    raft::{Lineage, LogId, TopicPartition},
     store::{NoObserver, Store, StoreOptions},
 };
 use support::{
@@ -159,6 +159,28 @@ async fn a_manifest_that_cannot_be_understood_is_named_and_passed_over() {
     assert_eq!(chosen(&found, "orders"), Some(older));
     assert_eq!(of(&found, "orders").passed_over[0].id, newest);
     assert_eq!(of(&found, "orders").known_lost(), 100);
+}
+
+/// Of one life of the topic no manifest can be read, of another one some can.
+#[tokio::test]
+async fn a_life_that_cannot_be_read_is_not_hidden_by_one_that_can() {
+    let (bench, _, newest) = lost_cluster().await;
+    let before = survey(&bench).await.confirmation();
+    let other = SnapshotId {
+        lineage_hash: !newest.lineage_hash,
+        last_included: LogId::new(1, 900),
+        ..newest
+    };
+    bench
+        .put(FileName::Manifest(other), &b"{\"format_version\":9}\n"[..])
+        .await;
+    let found = survey(&bench).await;
+    assert_eq!(chosen(&found, "orders"), Some(newest));
+    let mut partitions = found.partitions.iter();
+    let unknown = partitions.find(|one| one.topic_id == "?").unwrap();
+    assert_eq!(unknown.known_lost(), 900);
+    assert_eq!(unknown.passed_over[0].id, other);
+    assert_ne!(found.confirmation(), before);
 }
 
 /// What could not be read is not lost: the operator must never be shown a loss that is an outage.
@@ -355,4 +377,56 @@ async fn a_planned_snapshot_that_is_deleted_meanwhile_is_noticed() {
     assert_ne!(chosen(&again, "orders"), Some(newest));
     assert!(chosen(&again, "orders").is_some());
     restore(&bench).await;
+}
+
+#[tokio::test]
+async fn whoever_loses_the_store_after_the_point_of_no_return_is_told_the_token() {
+    let (bench, ..) = lost_cluster().await;
+    let operator = operator(&bench.faults, Check::Full);
+    let found = operator.survey().await.unwrap();
+    let faults = bench.faults.clone();
+    faults.plan(Op::Get, ".manifest.json", 0, usize::MAX, Fault::FailBefore);
+    let error = operator.commit(&found, &found.confirmation()).await;
+    let error = error.unwrap_err();
+    faults.heal();
+    let RecoveryError::Begun { token, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(lives(&bench).await[0], (2, token.0.restore_uuid));
+    assert!(error.to_string().contains(&token.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn a_plan_that_is_gone_matters_only_where_it_is_needed() {
+    let (bench, _, first_life) = lost_cluster().await;
+    let RestoreToken(second) = restore(&bench).await;
+    bench.broker.script().incarnation = 2;
+    let mut newest = None;
+    for topic in ["__meta", "orders"] {
+        topic.clone_into(&mut bench.broker.script().topic);
+        bench.broker.grow(100);
+        let taking = bench.without_cuts();
+        let report = taking.visit(|request| {
+            request.may_snapshot = true;
+            request.manual = true;
+            request.lineage.incarnation = 2;
+        });
+        let report = report.await;
+        assert!(report.error.is_none(), "{:?}", report.error);
+        newest = report.snapshot;
+    }
+    let operator = operator(&bench.faults, Check::Full);
+    let key = operator.catalog.keys().plan(second.restore_uuid).unwrap();
+    operator.catalog.store().delete(&key).await.unwrap();
+    assert_eq!(chosen(&survey(&bench).await, "orders"), newest);
+
+    // Without a snapshot of its own, the second life of the partition is what it began with.
+    let newest = newest.unwrap();
+    bench.delete(FileName::Manifest(newest)).await;
+    bench.delete(FileName::Snap(snap_of(newest))).await;
+    let error = operator.survey().await.unwrap_err();
+    assert!(
+        matches!(&error, RecoveryError::Plan { incarnation: 2, .. }),
+        "{first_life} alone decides nothing: {error}"
+    );
 }

@@ -178,6 +178,40 @@ async fn two_terms_at_one_index_truncate_and_delete_nothing() {
     assert!(bench.exists(FileName::Manifest(old)).await);
 }
 
+/// All disks were put back to last night's copies: the log is shorter than what the store knows of this very life.
+#[tokio::test]
+async fn a_leader_that_went_back_in_time_is_an_alarm_and_nothing_is_done() {
+    let bench = Bench::start().await;
+    let old = bench.snapshot().await;
+    let newest = bench.snapshot().await;
+    bench.broker.script().applied_index -= 50;
+    let visit = |term: u64| {
+        bench.broker.script().term = term;
+        let next = bench.another();
+        async move {
+            let visit = next.visit(|request| {
+                request.may_snapshot = true;
+                request.manual = true;
+                request.may_delete = true;
+            });
+            visit.await
+        }
+    };
+    let term = newest.last_included.term;
+    let error = visit(term + 1).await.error.unwrap();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    assert!(error.to_string().contains("went back"), "{error}");
+    assert!(bench.broker.script().compactions.is_empty());
+    assert!(bench.exists(FileName::Manifest(old)).await);
+    // A leader of a former term does not know yet that it was deposed: no alarm.
+    let report = visit(term - 1).await;
+    let text = report
+        .error
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    assert!(!text.contains("went back"), "{text}");
+}
+
 #[tokio::test]
 async fn a_cancelled_adoption_does_not_go_on_to_export() {
     let bench = Bench::start().await;

@@ -124,18 +124,50 @@ fn plan_of(dir: &Path) -> RestorePlan {
 /// Starts the broker with a disk of the former incarnation, and waits until it has ended by itself.
 async fn start_survivor(world: &mut World) -> String {
     world.cluster.start_broker(1).unwrap();
+    wait_ended(world, 1).await
+}
+
+/// Waits until a broker has ended by itself; returns its log.
+async fn wait_ended(world: &mut World, id: i32) -> String {
     let deadline = tokio::time::Instant::now() + support::world::PATIENCE;
-    while world.cluster.node_mut(1).unwrap().broker.is_running() {
+    while world.cluster.node_mut(id).unwrap().broker.is_running() {
         let in_time = tokio::time::Instant::now() < deadline;
-        assert!(
-            in_time,
-            "a survivor goes on:\n{}",
-            world.cluster.log_tails()
-        );
+        let logs = || world.cluster.log_tails();
+        assert!(in_time, "broker {id} goes on:\n{}", logs());
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    let log = world.cluster.node(1).unwrap().broker.log_path().to_owned();
+    let log = world.cluster.node(id).unwrap().broker.log_path().to_owned();
     fs::read_to_string(log).unwrap()
+}
+
+/// Starts these brokers, again and again as a supervisor does, until each has ended with `refusal` `times` times.
+async fn wait_refused(world: &mut World, brokers: &[i32], refusal: &str, times: usize) {
+    let deadline = tokio::time::Instant::now() + support::world::PATIENCE;
+    loop {
+        let mut refused = 0;
+        for id in brokers {
+            let node = world.cluster.node_mut(*id).unwrap();
+            let log = fs::read_to_string(node.broker.log_path()).unwrap();
+            refused += usize::from(log.matches(refusal).count() >= times);
+            if !node.broker.is_running() {
+                world.cluster.start_broker(*id).unwrap();
+            }
+        }
+        if refused == brokers.len() {
+            return;
+        }
+        let in_time = tokio::time::Instant::now() < deadline;
+        assert!(in_time, "not refused:\n{}", world.cluster.log_tails());
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+/// Kills every broker and takes the disks away.
+fn lose_every_disk(world: &mut World) {
+    for id in 1..=3 {
+        world.cluster.kill_broker(id).unwrap();
+        world.cluster.wipe_broker(id).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,6 +248,7 @@ async fn a_cluster_that_lost_every_disk_comes_back_from_the_store_and_a_survivor
     world.cluster.begin_with(&Beginning::Join);
     let log = start_survivor(&mut world).await;
     assert!(log.contains("was restored into incarnation 2"), "{log}");
+    let again = token.clone();
     world.cluster.begin_with(&Beginning::Restore(token));
     let log = start_survivor(&mut world).await;
     assert!(log.contains("was restored into incarnation 2"), "{log}");
@@ -233,6 +266,63 @@ async fn a_cluster_that_lost_every_disk_comes_back_from_the_store_and_a_survivor
     world.cluster.start_broker(1).unwrap();
     world.wait_whole(TOPIC).await;
     world.check_every_record().await;
+
+    // All disks are lost again, and the token stayed in the start script: it has been used.
+    lose_every_disk(&mut world);
+    world.cluster.begin_with(&Beginning::Restore(again));
+    let refused = "incarnation 2 of cluster harness lived before";
+    wait_refused(&mut world, &[1, 2, 3], refused, 1).await;
+}
+
+/// One of the brokers has nobody who could look: that the others follow it must not be enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_that_asked_nobody_does_not_speak_for_those_who_did() {
+    let mut world = World::start(3, |options| options).await;
+    world.produce(10, 100).await;
+    wait_covered(&mut world, "__meta").await;
+    lose_every_disk(&mut world);
+    world.cluster.kill_sidecar(1).unwrap();
+    let sidecar = world.cluster.sidecar_mut(1).unwrap();
+    sidecar.set_env("CHRONIK_SNAPSHOT_BOOTSTRAP_ENABLED", "false");
+    world.cluster.start_sidecar(1).unwrap();
+    world.cluster.begin_with(&Beginning::Found);
+    world.cluster.start_broker(1).unwrap();
+    // Some of the times broker 1 says that the cluster is there.
+    wait_refused(&mut world, &[2, 3], "harness lived before", 3).await;
+}
+
+/// Two disks of three are gone. What the third one has applied is committed: its sidecar can still save it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_survivor_has_applied_is_saved_before_the_restore() {
+    let mut world =
+        World::start(3, |options| options.sidecar_env("LOG_THRESHOLD", "1000000")).await;
+    world.produce(500, 100).await;
+    let leads = |replica: &&(i32, chronik_harness::proto::ReplicaStatus)| {
+        replica.1.role == chronik_harness::Role::Leader as i32
+    };
+    let replicas = world.cluster.replicas_of(TOPIC).await;
+    let survivor = replicas.iter().find(leads).unwrap().0;
+    for id in (1..=3).filter(|id| *id != survivor) {
+        world.cluster.kill_sidecar(id).unwrap();
+        world.cluster.kill_broker(id).unwrap();
+        world.cluster.wipe_broker(id).unwrap();
+    }
+    assert_eq!(proven_through(world.dir.path(), TOPIC), 0);
+    for topic in [TOPIC, "__meta"] {
+        world.trigger_on(survivor, topic).await;
+    }
+    world.cluster.kill_sidecar(survivor).unwrap();
+    world.cluster.kill_broker(survivor).unwrap();
+    world.cluster.wipe_broker(survivor).unwrap();
+    let token = restore(&world);
+    world.cluster.begin_with(&Beginning::Restore(token));
+    for id in 1..=3 {
+        world.cluster.start_broker(id).unwrap();
+        world.cluster.start_sidecar(id).unwrap();
+    }
+    world.cluster.wait_formed().await.unwrap();
+    world.wait_whole(TOPIC).await;
+    world.check_every_record().await;
     world.cluster.stop().await.unwrap();
 }
 
@@ -247,7 +337,10 @@ async fn a_lost_cluster_is_not_founded_anew_over_its_own_snapshots() {
     world.cluster.wipe_broker(1).unwrap();
     world.cluster.begin_with(&Beginning::Found);
     let log = start_survivor(&mut world).await;
-    assert!(log.contains("cluster harness exists"), "{log}");
+    assert!(
+        log.contains("incarnation 1 of cluster harness lived before"),
+        "{log}"
+    );
     assert!(log.contains("restore-cluster"), "{log}");
     let before = proven_through(world.dir.path(), "__meta");
     assert!(before > 0);

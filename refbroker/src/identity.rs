@@ -87,6 +87,9 @@ pub struct Identity {
     /// The restore that this life of the cluster began with, for those who began it.
     #[serde(default)]
     pub restore_uuid: Option<Uuid>,
+    /// A founder's sidecar looked into the store and saw that this life of the cluster had not lived before.
+    #[serde(default)]
+    pub looked: bool,
 }
 
 impl Identity {
@@ -153,8 +156,9 @@ pub fn is_superseded(data_dir: &Path) -> bool {
 pub fn discard(data_dir: &Path, replica_uuid: Uuid) -> Result<(), IdentityError> {
     let attic = data_dir.join(format!("discarded-{replica_uuid}-{}", Uuid::new_v4()));
     disk::create_dir(&attic)?;
-    // The identity goes first: without it everything else is LOST anyway.
-    for name in [IDENTITY, CANDIDATE, LOG_DIR, GROUPS_DIR, SUPERSEDED] {
+    // The identity goes first: without it everything else is LOST anyway. The log goes after the mark: as long as it is
+    // there, a start that finds no identity discards again, and the mark cannot outlive what it speaks of.
+    for name in [IDENTITY, SUPERSEDED, CANDIDATE, LOG_DIR, GROUPS_DIR] {
         match std::fs::rename(data_dir.join(name), attic.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
@@ -187,6 +191,7 @@ mod tests {
             replica_uuid: first,
             initial_members: Vec::new(),
             restore_uuid: None,
+            looked: false,
         };
         store(dir.path(), &identity).unwrap();
         assert_eq!(load(dir.path()).unwrap(), Some(identity));

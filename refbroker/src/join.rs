@@ -51,16 +51,32 @@ pub enum JoinError {
         /// Ours.
         wanted: String,
     },
-    /// The cluster that was to be founded has snapshots: it lived before.
+    /// The life of a cluster that was to begin has snapshots: it lived before.
     #[error(
-        "cluster {cluster_id} exists, its sidecar says: {reason}; a cluster that lost its disks is brought back by \
-         `chronik-snapshotd restore-cluster` and --restore-token, a new one needs another --cluster-id"
+        "incarnation {incarnation} of cluster {cluster_id} lived before, its sidecar says: {reason}; a cluster that lost \
+         its disks is brought back by `chronik-snapshotd restore-cluster` and --restore-token with the token that it \
+         prints, a new one needs another --cluster-id"
     )]
     LivedBefore {
         /// Its identity.
         cluster_id: String,
+        /// Its life.
+        incarnation: u64,
         /// What there is.
         reason: String,
+    },
+    /// Two restores of one incarnation.
+    #[error(
+        "the peers began incarnation {incarnation} with restore {theirs}, --restore-token names restore {ours}: only one \
+         of them counts, `chronik-snapshotd restore-cluster` shows which"
+    )]
+    OtherRestore {
+        /// The incarnation.
+        incarnation: u64,
+        /// Theirs; empty = it did not begin with a restore.
+        theirs: String,
+        /// Of the token.
+        ours: Uuid,
     },
     /// The data directory belongs to a former life of the cluster.
     #[error(
@@ -251,6 +267,17 @@ fn join_formed(
             wanted: token.cluster_id.clone(),
         });
     }
+    let restore_uuid = formed.restore_uuid.parse().ok();
+    if let Some(token) = &args.restore_token
+        && token.incarnation == formed.incarnation
+        && restore_uuid != Some(token.restore_uuid)
+    {
+        return Err(JoinError::OtherRestore {
+            incarnation: formed.incarnation,
+            theirs: formed.restore_uuid.clone(),
+            ours: token.restore_uuid,
+        });
+    }
     let founders = formed.initial_members.iter().cloned();
     let founders: Vec<Member> = founders.filter_map(Member::from_proto).collect();
     // Known by this very id, and this disk never had an identity: it has not run yet.
@@ -266,7 +293,8 @@ fn join_formed(
         broker_id: me.broker_id,
         replica_uuid: me.replica_uuid,
         initial_members: if am_founder { founders } else { Vec::new() },
-        restore_uuid: restore_uuid(args).filter(|_| am_founder),
+        restore_uuid: restore_uuid.filter(|_| am_founder),
+        looked: false,
     })
 }
 
@@ -289,12 +317,9 @@ fn found(args: &ServeArgs, answers: impl Iterator<Item = WhoAmIResponse>, me: &M
         broker_id: me.broker_id,
         replica_uuid: me.replica_uuid,
         initial_members: members,
-        restore_uuid: restore_uuid(args),
+        restore_uuid: restore.map(|token| token.restore_uuid),
+        looked: false,
     }
-}
-
-fn restore_uuid(args: &ServeArgs) -> Option<Uuid> {
-    args.restore_token.as_ref().map(|token| token.restore_uuid)
 }
 
 /// The replica of `__meta` that a founder starts with.
@@ -344,10 +369,15 @@ pub async fn join(clients: &Arc<Clients>, identity: &Identity, me: &Member) -> N
     }
 }
 
-/// True = a peer belongs to a cluster already.
-pub async fn is_formed(clients: &Clients, me: &Member) -> bool {
+/// True = a peer that belongs to this life of the cluster already has seen that it had not lived before.
+pub async fn somebody_looked(clients: &Clients, me: &Member, identity: &Identity) -> bool {
     let answers = ask_all(clients, me).await;
-    answers.values().any(|answer| answer.formed)
+    answers.values().any(|answer| {
+        answer.formed
+            && answer.looked
+            && answer.cluster_id == identity.cluster_id
+            && answer.incarnation == identity.incarnation
+    })
 }
 
 /// What the others say of this broker's disk.

@@ -171,16 +171,17 @@ impl Seeder {
         }
     }
 
-    /// Asks the sidecar whether the cluster that is to be founded lived before. Waits until it is known: nothing is
-    /// created empty because nobody could look. The error tells what there is.
-    pub async fn ask_whether_new(&self, meta: &NewReplica) -> Result<(), String> {
+    /// Asks the sidecar whether the life of the cluster that is to begin has begun before. Waits until it is known:
+    /// nothing is created empty because nobody could look. True = it was looked, and there is nothing; false = there is
+    /// nobody to ask. The error tells what there is.
+    pub async fn ask_whether_new(&self, meta: &NewReplica) -> Result<bool, String> {
         let mut pause = FIRST_RETRY;
-        while self.sidecar.is_some() {
+        loop {
             match self.try_once(meta, Wish::Look).await {
-                Conversation::Nothing(_) | Conversation::Started => break,
+                Conversation::Nothing(_) | Conversation::Started => return Ok(true),
                 Conversation::Disabled(reason) => {
                     warn!(%reason, "nobody looks whether this cluster is new");
-                    break;
+                    return Ok(false);
                 }
                 Conversation::Offered(reason) | Conversation::NoSeed(reason) => return Err(reason),
                 Conversation::Later(reason) => {
@@ -190,7 +191,6 @@ impl Seeder {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_RETRY);
         }
-        Ok(())
     }
 
     /// A first voter of a restored cluster.
@@ -200,11 +200,13 @@ impl Seeder {
         while self.is_wanted(&replica) {
             match self.try_once(&replica, Wish::Seed).await {
                 Conversation::Started => return,
-                Conversation::Nothing(reason) => {
+                // Only a plan that was read can say so, never a store that was asked without one.
+                Conversation::Nothing(reason) if self.restore_uuid.is_some() => {
                     warn!(group_id, topic, %reason, "nothing is restored here: starting empty");
                     return self.start_empty(replica).await;
                 }
-                Conversation::NoSeed(reason)
+                Conversation::Nothing(reason)
+                | Conversation::NoSeed(reason)
                 | Conversation::Disabled(reason)
                 | Conversation::Offered(reason)
                 | Conversation::Later(reason) => {
@@ -309,12 +311,14 @@ impl Seeder {
             local_log: None,
             min_index,
             accepted_state_codecs: vec![codec_of(replica).to_owned()],
-            restore_uuid: self.restore_of(replica),
+            restore_uuid: self.restore_of(replica, wish),
         }
     }
 
-    fn restore_of(&self, replica: &NewReplica) -> String {
-        let restore = self.restore_uuid.filter(|_| replica.restored);
+    /// Whoever only looks asks for what this life of the cluster has written itself, not for what it begins with.
+    fn restore_of(&self, replica: &NewReplica, wish: Wish) -> String {
+        let planned = replica.restored && wish == Wish::Seed;
+        let restore = self.restore_uuid.filter(|_| planned);
         restore.map(|uuid| uuid.to_string()).unwrap_or_default()
     }
 

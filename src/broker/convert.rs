@@ -47,6 +47,7 @@ pub(super) fn replica(
     Ok(Replica {
         partition: partition(call, status.partition)?,
         topic_id: status.topic_id,
+        term: status.term,
         facts: ReplicaFacts {
             role,
             applied_index: status.applied_index,

@@ -49,6 +49,8 @@ pub struct Replica {
     pub partition: TopicPartition,
     /// Life of the topic.
     pub topic_id: String,
+    /// The replica's current term; not that of an entry.
+    pub term: u64,
     /// What decisions depend on.
     pub facts: ReplicaFacts,
     /// Bytes of log on disk, approximately.

@@ -26,7 +26,7 @@ pub use build::Setting;
 pub use endpoint::{Endpoint, EndpointError};
 pub use fault::{ConfigError, Fault, Layer, PrefixFault, Problem, Source, Warning};
 pub use layers::{FlagValue, Sources};
-pub use topics::{BadPattern, META_TOPIC, TopicFilter};
+pub use topics::{BadPattern, TopicFilter};
 
 use crate::{
     format::Compression,

@@ -1,9 +1,6 @@
 //! Which topics the sidecar looks after.
 
-use crate::raft::TOPIC_NAME_MAX_BYTES;
-
-/// Topic of the cluster's own metadata group.
-pub const META_TOPIC: &str = "__meta";
+use crate::raft::{METADATA_TOPIC, TOPIC_NAME_MAX_BYTES};
 
 /// Included and excluded topics; exclusion wins.
 ///
@@ -35,7 +32,7 @@ impl TopicFilter {
 
     /// True when the topic's partitions are to be snapshotted.
     pub fn matches(&self, topic: &str) -> bool {
-        if topic == META_TOPIC {
+        if topic == METADATA_TOPIC {
             return !self.exclude.contains(&Pattern::Name(topic.to_owned()));
         }
         let hit = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(topic));

@@ -110,6 +110,18 @@ pub enum Cause {
         "the logs of this partition have diverged; nothing is truncated or deleted until an operator has looked"
     )]
     Diverged,
+    /// The leader's log ends before a snapshot of its own lineage.
+    #[error(
+        "the leader's log ends at {last_log_index} and {snapshot_id} is of this life of the topic: the broker went back to an \
+         earlier state, or the snapshot is not its own; nothing is snapshotted, truncated or deleted until an operator has \
+         looked"
+    )]
+    WentBack {
+        /// Where the log ends.
+        last_log_index: u64,
+        /// The snapshot that ends beyond.
+        snapshot_id: SnapshotId,
+    },
     /// The process is stopping.
     #[error("cancelled: the process is stopping")]
     Cancelled,
@@ -123,7 +135,7 @@ impl Cause {
             Self::Catalog(error) => error.kind(),
             Self::Write(error) => error.kind(BrokerError::kind),
             Self::Read(error) => error.kind(),
-            Self::DigestMismatch { .. } | Self::Diverged => Kind::Corrupt,
+            Self::DigestMismatch { .. } | Self::Diverged | Self::WentBack { .. } => Kind::Corrupt,
             Self::NotCompacted { .. } => Kind::Invalid,
             Self::Cancelled => Kind::Cancelled,
         }

@@ -9,13 +9,11 @@
 //! | the plan is written | a plan without an identity: nobody acts on it | the operator begins again |
 //! | the identity is written | a plan and its incarnation | the operator asks for the token again, or begins again |
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::plane::{self, DataPlane, ReadError};
@@ -27,11 +25,11 @@ use crate::{
         FORMAT_VERSION, FormatError, Identity, ManifestDigest, PlannedPartition, RestorePlan,
         RestoreToken, SnapshotId,
     },
-    raft::TopicPartition,
+    raft::{METADATA_TOPIC, TopicPartition},
 };
 
-/// The partition without which the others are nothing.
-const METADATA_TOPIC: &str = "__meta";
+/// Every incarnation, with the restore that it began with, if it did.
+type Lives = BTreeMap<u64, Option<Uuid>>;
 
 /// How closely a snapshot is looked at before it is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +91,33 @@ pub enum RecoveryError {
         /// What is wrong with it.
         problem: String,
     },
+    /// What the last life began with is needed and cannot be read.
+    #[error(
+        "{partition} has no usable snapshot of incarnation {incarnation} itself, and the plan that this incarnation began \
+         with cannot be read: nothing was decided; bring the plan back from a copy of the store"
+    )]
+    Plan {
+        /// Whose.
+        partition: TopicPartition,
+        /// The incarnation.
+        incarnation: u64,
+        /// Why not.
+        #[source]
+        source: CatalogError,
+    },
+    /// The store failed after the point of no return.
+    #[error(
+        "incarnation {} has begun, or may have, and not everything could be looked at again: run restore-cluster without \
+         --confirm to see which incarnation counts. If it is this one, brokers start with the token {token}",
+        token.0.incarnation
+    )]
+    Begun {
+        /// The token of the incarnation.
+        token: RestoreToken,
+        /// What failed.
+        #[source]
+        source: CatalogError,
+    },
     /// A plan that breaks the format.
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -103,6 +128,7 @@ impl RecoveryError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Catalog(error) => error.kind(),
+            Self::Plan { source, .. } | Self::Begun { source, .. } => source.kind(),
             Self::Read { source, .. } => source.kind(),
             Self::Format(error) => error.kind(),
             Self::Empty { .. } | Self::NotConfirmed { .. } => Kind::Invalid,
@@ -164,7 +190,7 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// What confirms exactly this restore: it changes with anything that would be restored.
+    /// What confirms exactly this restore: it changes with anything that would be restored, or is passed over.
     pub fn confirmation(&self) -> String {
         let mut hash = Xxh3Default::new();
         hash.update(&self.identity.encode());
@@ -172,7 +198,10 @@ impl Survey {
             let chosen = recoverable.chosen.as_ref();
             let chosen = chosen.map(|chosen| (chosen.snapshot.id, chosen.snapshot.digest));
             let (partition, topic_id) = (&recoverable.partition, &recoverable.topic_id);
-            hash.update(format!("{partition}\n{topic_id}\n{chosen:?}\n").as_bytes());
+            let passed_over = recoverable.passed_over.iter().map(|passed| passed.id);
+            let passed_over: Vec<_> = passed_over.collect();
+            let line = format!("{partition}\n{topic_id}\n{chosen:?}\n{passed_over:?}\n");
+            hash.update(line.as_bytes());
         }
         format!("{:012x}", hash.digest() >> 16)
     }
@@ -200,15 +229,15 @@ impl Recovery {
         let identity = identity.ok_or_else(|| RecoveryError::Empty {
             prefix: self.catalog.keys().identity_folder(),
         })?;
-        let plans = self.plans(&identity).await?;
+        let lives = self.lives(&identity).await?;
         let mut partitions = Vec::new();
         for partition in self.catalog.partitions().await? {
             let folder = self.catalog.look(&partition).await?;
             for topic_id in topic_ids(&folder, &identity) {
-                let found = self.choose(&folder, topic_id, &identity, &plans);
+                let found = self.choose(&folder, topic_id, &identity, &lives);
                 partitions.push(found.await?);
             }
-            partitions.extend(unnamed(&folder, &identity));
+            partitions.extend(unnamed(&folder, &identity, &lives)?);
         }
         Ok(Survey {
             identity,
@@ -216,19 +245,37 @@ impl Recovery {
         })
     }
 
-    /// The plan of every incarnation that began with one.
-    async fn plans(
-        &self,
-        identity: &Identity,
-    ) -> Result<BTreeMap<u64, Arc<RestorePlan>>, RecoveryError> {
-        let mut plans = BTreeMap::new();
+    /// Every incarnation, and the restore that it began with.
+    async fn lives(&self, identity: &Identity) -> Result<Lives, RecoveryError> {
+        let mut lives = Lives::new();
         for (incarnation, restore_uuid) in self.catalog.lives().await? {
             let first = Identity::first(&identity.cluster_id, incarnation)?;
-            if restore_uuid != first.restore_uuid {
-                plans.insert(incarnation, self.catalog.plan(restore_uuid).await?);
-            }
+            let restored = restore_uuid != first.restore_uuid;
+            lives.insert(incarnation, restored.then_some(restore_uuid));
         }
-        Ok(plans)
+        Ok(lives)
+    }
+
+    /// What a partition began an incarnation with. Read only where it is needed: a plan of long ago that is gone keeps
+    /// nobody from what came after it.
+    async fn began_with(
+        &self,
+        partition: &TopicPartition,
+        topic_id: &str,
+        incarnation: u64,
+        lives: &Lives,
+    ) -> Result<Option<(u64, SnapshotId)>, RecoveryError> {
+        let Some(restore_uuid) = lives.get(&incarnation).copied().flatten() else {
+            return Ok(None);
+        };
+        let read = self.catalog.plan(restore_uuid).await;
+        let plan = read.map_err(|source| RecoveryError::Plan {
+            partition: partition.clone(),
+            incarnation,
+            source,
+        })?;
+        let planned = plan.find(partition, topic_id);
+        Ok(planned.map(|planned| (planned.from_incarnation, planned.snapshot_id)))
     }
 
     /// The last life's snapshots, newest first; then what that life began with, and what is older.
@@ -237,7 +284,7 @@ impl Recovery {
         folder: &Folder,
         topic_id: &str,
         identity: &Identity,
-        plans: &BTreeMap<u64, Arc<RestorePlan>>,
+        lives: &Lives,
     ) -> Result<Recoverable, RecoveryError> {
         let partition = folder.partition.clone();
         let mut found = Recoverable {
@@ -283,9 +330,9 @@ impl Recovery {
                     }),
                 }
             }
-            let plan = plans.get(&incarnation);
-            let planned = plan.and_then(|plan| plan.find(&folder.partition, topic_id));
-            next = planned.map(|planned| (planned.from_incarnation, planned.snapshot_id));
+            next = self
+                .began_with(&folder.partition, topic_id, incarnation, lives)
+                .await?;
         }
         Ok(found)
     }
@@ -350,17 +397,26 @@ impl Recovery {
             created_at_unix_ms: unix_ms(self.clock.wall()),
             partitions: survey.planned().collect(),
         };
-        let identity = plan.identity()?;
+        let token = RestoreToken(plan.identity()?);
         self.catalog.write_plan(&plan).await?;
-        self.catalog.write_identity(&identity).await?;
+        let begun = |source| RecoveryError::Begun {
+            token: token.clone(),
+            source,
+        };
+        let written = self.catalog.write_identity(&token.0).await;
+        written.map_err(begun)?;
         // Nothing of the former incarnation begins a deletion any more. What was under way has shown by now.
         for planned in &plan.partitions {
-            self.confirm(planned).await?;
+            self.confirm(planned, begun).await?;
         }
-        Ok(RestoreToken(identity))
+        Ok(token)
     }
 
-    async fn confirm(&self, planned: &PlannedPartition) -> Result<(), RecoveryError> {
+    async fn confirm(
+        &self,
+        planned: &PlannedPartition,
+        unknown: impl Fn(CatalogError) -> RecoveryError,
+    ) -> Result<(), RecoveryError> {
         let PlannedPartition {
             partition,
             snapshot_id,
@@ -380,7 +436,7 @@ impl Recovery {
         match check.await {
             Ok(digest) if digest == *manifest_digest => Ok(()),
             Ok(_) => Err(changed("its manifest is another one".to_owned())),
-            Err(error) if error.kind() == Kind::Unavailable => Err(error.into()),
+            Err(error) if error.kind() == Kind::Unavailable => Err(unknown(error)),
             Err(error) => Err(changed(chain(&error))),
         }
     }
@@ -391,7 +447,7 @@ impl Survey {
     pub fn has_metadata(&self) -> bool {
         self.partitions
             .iter()
-            .any(|one| one.partition.topic == METADATA_TOPIC && one.chosen.is_some())
+            .any(|one| one.partition.is_metadata() && one.chosen.is_some())
     }
 
     fn planned(&self) -> impl Iterator<Item = PlannedPartition> {
@@ -417,24 +473,34 @@ fn topic_ids<'a>(folder: &'a Folder, identity: &Identity) -> BTreeSet<&'a str> {
         .collect()
 }
 
-/// A folder in which no manifest can be read: something is lost, and nobody can say of which life.
-fn unnamed(folder: &Folder, identity: &Identity) -> Option<Recoverable> {
-    if folder.unreadable.is_empty() || !topic_ids(folder, identity).is_empty() {
-        return None;
+/// Manifests that cannot be read, of a life that no other manifest tells of: something is lost, and nobody can say what
+/// the topic's id was.
+fn unnamed(
+    folder: &Folder,
+    identity: &Identity,
+    lives: &Lives,
+) -> Result<Option<Recoverable>, RecoveryError> {
+    let mut named = BTreeSet::new();
+    for topic_id in topic_ids(folder, identity) {
+        for incarnation in lives.keys() {
+            let lineage = PlannedPartition::lineage(&identity.cluster_id, *incarnation, topic_id)?;
+            named.insert(lineage.short_hash());
+        }
     }
-    let passed_over = folder.unreadable.iter().map(|one| PassedOver {
-        id: one.id,
-        problem: one.problem.clone(),
-    });
-    let known_through = folder
-        .unreadable
-        .iter()
-        .map(|one| one.id.last_included.index);
-    Some(Recoverable {
+    let unreadable = folder.unreadable.iter();
+    let passed_over: Vec<PassedOver> = unreadable
+        .filter(|one| !named.contains(&one.id.lineage_hash))
+        .map(|one| PassedOver {
+            id: one.id,
+            problem: one.problem.clone(),
+        })
+        .collect();
+    let indexes = passed_over.iter().map(|one| one.id.last_included.index);
+    Ok(indexes.max().map(|known_through| Recoverable {
         partition: folder.partition.clone(),
         topic_id: "?".to_owned(),
         chosen: None,
-        passed_over: passed_over.collect(),
-        known_through: known_through.max().unwrap_or_default(),
-    })
+        passed_over,
+        known_through,
+    }))
 }

@@ -313,7 +313,7 @@ impl Pipeline {
     }
 
     /// The broker that asks must be the one beside us, in this life.
-    async fn ask_broker(&self, request: &RestoreRequest) -> Result<BrokerInfo, RestoreError> {
+    pub async fn ask_broker(&self, request: &RestoreRequest) -> Result<BrokerInfo, RestoreError> {
         let info = self.broker.describe().await;
         let info =
             info.map_err(|error| Scope::new(Stage::Identity, &request.partition).error(error))?;

@@ -12,7 +12,7 @@ use crate::{
     catalog::{Folder, Snapshot},
     error::Kind,
     format::SnapshotId,
-    policy::{Decision, Facts, Trigger, decide},
+    policy::{Decision, Facts, Role, Trigger, decide},
     raft::{Lineage, LogId, TopicPartition},
     telemetry::{Operation, Outcome},
 };
@@ -104,6 +104,7 @@ impl Pipeline {
         identity.map_err(|cause| Scope::new(Stage::Identity, partition).error(cause))?;
         let mut folder = self.look(partition).await?;
         report.folder = Some(folder.clone());
+        self.check_history(request, &folder).await?;
 
         let decision = self.decision(request, &folder);
         report.decision = Some(decision);
@@ -152,6 +153,46 @@ impl Pipeline {
         Ok(())
     }
 
+    /// A leader has every entry that a snapshot of its lineage can hold. One whose log ends before went back in time, as
+    /// all replicas do that are put back to an older copy of their disks. What was listed after the folder counts, and
+    /// only of a leader that knows the snapshot's term: one that was deposed may not know what others have committed.
+    async fn check_history(
+        &self,
+        request: &VisitRequest,
+        folder: &Folder,
+    ) -> Result<(), PipelineError> {
+        let beyond = |replica: &Replica| {
+            let leads = replica.facts.role == Role::Leader;
+            let mut snapshots = folder.of_lineage(&request.lineage).filter(|_| leads);
+            snapshots
+                .find(|snapshot| {
+                    let end = snapshot.last_included();
+                    end.index > replica.facts.last_log_index && end.term <= replica.term
+                })
+                .map(|snapshot| snapshot.id)
+        };
+        if beyond(&request.replica).is_none() {
+            return Ok(());
+        }
+        let partition = &request.replica.partition;
+        let scope = || Scope::new(Stage::Look, partition);
+        let listed = self.broker.list_replicas(Some(partition)).await;
+        let listed = listed.map_err(|error| scope().error(error))?;
+        let replica = listed
+            .first()
+            .filter(|replica| replica.topic_id == request.lineage.topic_id);
+        let Some((replica, snapshot_id)) =
+            replica.and_then(|replica| Some((replica, beyond(replica)?)))
+        else {
+            return Ok(());
+        };
+        self.metrics.divergence();
+        Err(scope().snapshot(snapshot_id).error(Cause::WentBack {
+            last_log_index: replica.facts.last_log_index,
+            snapshot_id,
+        }))
+    }
+
     pub(super) async fn look(
         &self,
         partition: &TopicPartition,
@@ -175,6 +216,7 @@ impl Pipeline {
         };
         let facts = Facts {
             replica: request.replica.facts,
+            metadata: request.replica.partition.is_metadata(),
             newest_proven,
             age,
             due_for: request.due_for,

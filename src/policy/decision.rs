@@ -52,6 +52,8 @@ pub struct ReplicaFacts {
 pub struct Facts {
     /// The local replica.
     pub replica: ReplicaFacts,
+    /// It is the cluster's metadata: small, and nothing can be restored that it does not know.
+    pub metadata: bool,
     /// Newest proven, not quarantined snapshot of this lineage, as far as known.
     pub newest_proven: Option<LogId>,
     /// Monotonic age of that snapshot (or, with none, time since the partition was first seen).
@@ -86,6 +88,8 @@ impl Facts {
 pub enum Trigger {
     /// Log entries are gone and no proven snapshot covers them.
     Unprotected,
+    /// Something was applied to the cluster's metadata.
+    Metadata,
     /// The log grew by the threshold.
     LogThreshold,
     /// Time passed and something was applied.
@@ -99,6 +103,7 @@ impl Trigger {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unprotected => "unprotected",
+            Self::Metadata => "metadata",
             Self::LogThreshold => "log_threshold",
             Self::TimeThreshold => "time_threshold",
             Self::Manual => "manual",
@@ -190,11 +195,13 @@ impl fmt::Display for Decision {
 /// Decides for one partition.
 ///
 /// Entries are counted from the newest PROVEN snapshot, so neither a restart nor trailing entries that stay in
-/// the log make a partition due again (invariant 24).
+/// the log make a partition due again (invariant 24). Metadata are due with every entry, [`Options::min_interval`] apart.
 pub fn decide(facts: &Facts, options: &Options) -> Decision {
     let entries = facts.entries_since_snapshot();
     let trigger = if facts.unprotected() {
         Trigger::Unprotected
+    } else if entries >= 1 && facts.metadata {
+        Trigger::Metadata
     } else if entries >= options.log_threshold.get() {
         Trigger::LogThreshold
     } else if entries >= 1 && facts.age >= options.time_threshold {
@@ -253,6 +260,7 @@ mod tests {
 
     fn leader(applied_index: u64, first_log_index: u64) -> Facts {
         Facts {
+            metadata: false,
             replica: ReplicaFacts {
                 role: Role::Leader,
                 applied_index,
@@ -266,6 +274,24 @@ mod tests {
             due_for: Duration::ZERO,
             since_last_start: None,
         }
+    }
+
+    #[test]
+    fn metadata_are_due_with_every_entry_but_not_more_often_than_the_interval() {
+        let mut facts = leader(12, 1);
+        facts.newest_proven = Some(LogId::new(1, 11));
+        assert_eq!(decide(&facts, &options()).trigger(), None);
+        facts.metadata = true;
+        assert_eq!(
+            decide(&facts, &options()),
+            Decision::Take(Trigger::Metadata)
+        );
+        facts.since_last_start = Some(Duration::from_secs(50));
+        let wait = Duration::from_secs(10);
+        let too_soon = Decision::Leave(Trigger::Metadata, NotMine::TooSoon { wait });
+        assert_eq!(decide(&facts, &options()), too_soon);
+        facts.newest_proven = Some(LogId::new(1, 12));
+        assert_eq!(decide(&facts, &options()), Decision::NotDue(NotDue::Idle));
     }
 
     #[test]

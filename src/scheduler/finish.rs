@@ -2,7 +2,7 @@
 
 use tokio::{task::JoinError, time::Instant};
 
-use super::{Finished, PARTITION_BACKOFF, Scheduler, memory::Memory};
+use super::{DAMAGE_BACKOFF, Finished, PARTITION_BACKOFF, Scheduler, memory::Memory};
 use crate::{
     catalog::Snapshot,
     control::{ControlError, Triggered},
@@ -65,7 +65,11 @@ impl Scheduler {
             }
             Some(error) => {
                 memory.failures = memory.failures.saturating_add(1);
-                let wait = PARTITION_BACKOFF.after(memory.failures, self.pipeline.clock.jitter());
+                let backoff = match error.kind() {
+                    Kind::Corrupt => DAMAGE_BACKOFF,
+                    _ => PARTITION_BACKOFF,
+                };
+                let wait = backoff.after(memory.failures, self.pipeline.clock.jitter());
                 memory.not_before = Some(now + wait);
                 log_failure(error, memory.failures, wait);
             }

@@ -136,8 +136,10 @@ impl Memory {
         if self.looked && last_included == self.newest.last_included {
             return;
         }
+        // What is set aside leaves an older one as the newest: that is no success, and it is as old as it is.
+        let fresh = self.looked && last_included > self.newest.last_included;
         let head_start = match newest {
-            Some(snapshot) if !self.looked => {
+            Some(snapshot) if !fresh => {
                 let age_ms = unix_ms(wall)
                     .saturating_sub(snapshot.committed_at_unix_ms)
                     .max(0);
@@ -152,7 +154,7 @@ impl Memory {
         };
         if let Some(snapshot) = newest {
             let committed_ms = snapshot.committed_at_unix_ms.max(0).unsigned_abs();
-            self.last_success = Some(if self.looked {
+            self.last_success = Some(if fresh {
                 wall
             } else {
                 Duration::from_millis(committed_ms)
@@ -172,6 +174,7 @@ impl Memory {
         let since = |at: Instant| now.saturating_duration_since(at);
         Facts {
             replica: self.replica.facts,
+            metadata: self.replica.partition.is_metadata(),
             newest_proven: self.newest.last_included,
             age: self.age(now),
             due_for: self.due_since.map_or(Duration::ZERO, since),

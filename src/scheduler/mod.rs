@@ -45,6 +45,11 @@ const PARTITION_BACKOFF: Backoff = Backoff {
     base: Duration::from_secs(5),
     cap: Duration::from_mins(10),
 };
+/// After a visit that found damage: every try may store one more snapshot that is set aside.
+const DAMAGE_BACKOFF: Backoff = Backoff {
+    base: Duration::from_secs(5),
+    cap: Duration::from_hours(1),
+};
 /// After a failed tick.
 const BROKER_BACKOFF: Backoff = Backoff {
     base: Duration::from_secs(1),

@@ -123,7 +123,7 @@ fn deletes(memory: &Memory, options: &Options) -> bool {
     options.uploader == Uploader::Any || memory.replica.facts.role == Role::Leader
 }
 
-/// Operators first, then uncovered logs, then the most overdue.
+/// Operators first, then uncovered logs, then the metadata, then the most overdue.
 fn priority(
     memory: &Memory,
     unprotected: bool,
@@ -136,6 +136,9 @@ fn priority(
     }
     if unprotected {
         return u64::MAX - 1;
+    }
+    if memory.replica.partition.is_metadata() {
+        return u64::MAX - 2;
     }
     // In hundredths of the thresholds, whichever is further overdue.
     let by_entries = entries.saturating_mul(100) / options.log_threshold;

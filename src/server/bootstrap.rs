@@ -116,6 +116,8 @@ impl snapshot_bootstrap_service_server::SnapshotBootstrapService for BootstrapSe
             // Waits for nothing: neither a slot nor the store may hold up a rolling restart.
             return Ok(Response::new(self.shared.use_local()));
         }
+        // Before it may take the place of another call: a stranger ends nobody's conversation.
+        self.shared.check_asker(&request).await?;
         let (run, superseded) = self.shared.enter(&request.partition)?;
         let (outgoing, messages) = mpsc::channel(MESSAGES_IN_FLIGHT);
         let shared = self.shared.clone();
@@ -150,6 +152,22 @@ impl Shared {
         let (label, message) = answer(&RestoreOutcome::UseLocal);
         self.ended(label, self.pipeline.clock.now());
         Box::pin(futures::stream::iter([Ok(message)]))
+    }
+
+    /// The broker that asks is the one beside us, in this life.
+    async fn check_asker(&self, request: &RestoreRequest) -> Result<(), Status> {
+        if !self.options.enabled {
+            return Ok(());
+        }
+        let started = self.pipeline.clock.now();
+        let asked = self.pipeline.ask_broker(request).await;
+        asked.map(drop).map_err(|error| {
+            let (label, status) = failure(&error);
+            let partition = &request.partition;
+            tracing::warn!(%partition, outcome = label.as_str(), error = status.message(), "bootstrap refused");
+            self.ended(label, started);
+            status
+        })
     }
 
     /// Registers a conversation and ends an older one for the same partition.
@@ -357,6 +375,11 @@ fn failure(error: &RestoreError) -> (BootstrapResult, Status) {
             BootstrapResult::Cancelled,
             Code::Aborted,
             ErrorReason::Unspecified,
+        ),
+        (RestoreError::Pipeline(error), Kind::Unavailable) if !error.is_store() => (
+            BootstrapResult::BrokerUnreachable,
+            Code::Unavailable,
+            ErrorReason::BrokerUnreachable,
         ),
         (RestoreError::Pipeline(_), Kind::Unavailable | Kind::Cancelled) => (
             BootstrapResult::StoreUnavailable,

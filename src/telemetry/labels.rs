@@ -152,6 +152,8 @@ label! {
         Disabled => "disabled",
         /// The store could not be read.
         StoreUnavailable => "store_unavailable",
+        /// The broker does not answer its sidecar.
+        BrokerUnreachable => "broker_unreachable",
         /// The store belongs to another cluster, or the lineage is another one.
         Identity => "identity",
         /// Snapshots exist and none verifies.
@@ -230,6 +232,7 @@ impl Label for Kind {
 impl Label for Trigger {
     const ALL: &'static [Self] = &[
         Self::Unprotected,
+        Self::Metadata,
         Self::LogThreshold,
         Self::TimeThreshold,
         Self::Manual,

@@ -27,6 +27,17 @@ class Node:
             partitions = json.load(answer)["partitions"]
         return {(each["topic"], each["partition"]): each for each in partitions}
 
+    def seeded(self, topic):
+        """Ids of the snapshots that the sidecar has seeded its broker from, newest last, by partition."""
+        ids = {}
+        for line in self.sidecar_process.log.read_text().splitlines():
+            event = json.loads(line)
+            if event.get("message") == "broker seeded":
+                name, partition = event["partition"].rsplit("/", 1)
+                if name == topic:
+                    ids.setdefault(int(partition), []).append(event["snapshot_id"])
+        return ids
+
     def metrics_page(self):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=5) as answer:
             return answer.read().decode()

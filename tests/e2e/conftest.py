@@ -25,7 +25,7 @@ OPTIONS = {
     "MIN_INTERVAL_SECS": 0,
     "RETENTION_COUNT": 3,
     "DELETE_GRACE_SECS": 1,
-    "LOG_FORMAT": "text",
+    "LOG_FORMAT": "json",
 }
 
 

@@ -1,6 +1,7 @@
 //! One broker, one sidecar, a real S3 server and a faulty server in front of it, all but the last as processes.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -24,6 +25,8 @@ pub const TOPIC: &str = "orders";
 pub const THRESHOLD: u64 = 50;
 pub const TRAILING: u64 = 5;
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Log entries that are not records, at most: a new leader's, and changes of the configuration.
+const NO_RECORDS_MAX: u64 = 30;
 
 pub struct Rig {
     pub cluster: Cluster,
@@ -66,6 +69,12 @@ impl Rig {
             produced: 0,
             dir,
         }
+    }
+
+    /// An option of the sidecar, from its next start on.
+    pub fn set_option(&mut self, key: &str, value: &str) {
+        let sidecar = self.cluster.sidecar_mut(1).unwrap();
+        sidecar.set_env(format!("CHRONIK_SNAPSHOT_{key}"), value);
     }
 
     /// Makes the partition due.
@@ -137,6 +146,16 @@ impl Rig {
             "the log begins at {first}, snapshots cover up to {covered}\n{}",
             self.cluster.log_tails()
         );
+    }
+
+    /// Waits until so many snapshots were proven, counting those that were set aside since.
+    pub async fn wait_proven(&mut self, count: usize) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.stored(".verified.json").len() < count {
+            let in_time = tokio::time::Instant::now() < deadline;
+            assert!(in_time, "no proof\n{}", self.cluster.log_tails());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Waits until the broker leads the partition: after a restart it campaigns first.
@@ -261,7 +280,7 @@ impl Rig {
     }
 }
 
-/// Decodes a whole snapshot. `None` = it is not what its manifest and proof say.
+/// Decodes a whole snapshot. `None` = it is not what its manifest and proof say, or records are missing from it.
 fn read_back(stem: &str) -> Option<u64> {
     let bytes = fs::read(format!("{stem}.manifest.json")).ok()?;
     let manifest = Manifest::decode(&bytes).ok()?;
@@ -271,19 +290,36 @@ fn read_back(stem: &str) -> Option<u64> {
     }
     let folder = Path::new(stem).parent()?;
     let mut decoder = BlockDecoder::new(manifest.codec).ok()?;
+    let mut records = BTreeSet::new();
     for part in &manifest.parts {
-        let mut hasher = PartHasher::new();
+        let mut raw = Vec::new();
         for block in &part.blocks {
             let file = manifest.references.get(usize::try_from(block.file).ok()?)?;
             let stored = fs::read(folder.join(file)).ok()?;
             let begin = usize::try_from(block.offset_bytes).ok()?;
             let end = begin + usize::try_from(block.stored_len_bytes).ok()?;
             let stored = Bytes::copy_from_slice(stored.get(begin..end)?);
-            hasher.update(&decoder.decode(&stored, block).ok()?);
+            raw.extend_from_slice(&decoder.decode(&stored, block).ok()?);
         }
+        let mut hasher = PartHasher::new();
+        hasher.update(&raw);
         if hasher.finish() != part.digest {
             return None;
         }
+        records.extend(numbers_of_records(&raw));
     }
-    Some(manifest.last_included.index)
+    let index = manifest.last_included.index;
+    let contiguous = (0..).take_while(|number| records.contains(number)).count() as u64;
+    (contiguous + NO_RECORDS_MAX >= index).then_some(index)
+}
+
+/// Numbers of the records whose values are in `raw`, see [`Rig::produce_sized`].
+fn numbers_of_records(raw: &[u8]) -> impl Iterator<Item = u64> {
+    const WORD: &[u8] = b"value ";
+    let starts = raw.windows(WORD.len()).enumerate();
+    starts.filter_map(|(at, word)| {
+        let rest = (word == WORD).then(|| &raw[at + WORD.len()..])?;
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+    })
 }

@@ -106,6 +106,7 @@ impl State {
                 Replica {
                     partition: group.partition.clone(),
                     topic_id: group.life().lineage.topic_id.clone(),
+                    term: group.term,
                     facts: ReplicaFacts {
                         role: if leads { Role::Leader } else { Role::Follower },
                         applied_index: replica.applied,

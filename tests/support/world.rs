@@ -186,11 +186,16 @@ impl World {
 
     /// Takes a snapshot through the Admin service of broker 1's sidecar and waits for its proof.
     pub async fn trigger(&self) -> v1::TriggerSnapshotResponse {
-        let endpoint = self.cluster.node(1).unwrap().sidecar_endpoint();
+        self.trigger_on(1, TOPIC).await
+    }
+
+    /// The same of any broker's sidecar and any topic.
+    pub async fn trigger_on(&self, id: i32, topic: &str) -> v1::TriggerSnapshotResponse {
+        let endpoint = self.cluster.node(id).unwrap().sidecar_endpoint();
         let mut admin = SnapshotAdminServiceClient::connect(endpoint).await.unwrap();
         let request = v1::TriggerSnapshotRequest {
             partition: Some(v1::TopicPartition {
-                topic: TOPIC.to_owned(),
+                topic: topic.to_owned(),
                 partition: 0,
             }),
             wait: true,

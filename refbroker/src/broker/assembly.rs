@@ -67,8 +67,8 @@ impl Assembly {
             Some(identity) => Place::Found(identity),
             None => join::find_cluster(&self.args, &self.clients, &me).await?,
         };
-        let (Place::Found(identity) | Place::Founder(identity)) = &place;
-        let identity = identity.clone();
+        let founds_now = matches!(place, Place::Founder(_));
+        let (Place::Found(mut identity) | Place::Founder(mut identity)) = place;
 
         let (inputs, input_queue) = mpsc::channel(INPUT_QUEUE);
         let proposals = Arc::<Proposals>::default();
@@ -81,14 +81,15 @@ impl Assembly {
             self.clients.clone(),
         ));
         let driver_cell = Arc::new(OnceLock::new());
-        self.serve_sidecar(&identity, driver_cell.clone(), &node)
+        self.serve_sidecar(&identity, founds_now, driver_cell.clone(), &node)
             .await?;
 
         let seeder = Arc::new(self.seeder(&identity, &driver, &groups_dir));
-        if let (Place::Founder(_), None) = (&place, identity.restore_uuid) {
-            self.check_that_it_is_new(&seeder, &identity, &me).await?;
-        }
         if disk.identity.is_none() {
+            // One of the first who comes late, too: the others may have had nobody to ask.
+            if identity.is_founder() {
+                identity.looked = self.check_that_it_is_new(&seeder, &identity, &me).await?;
+            }
             crash::point("identity.cluster_found");
             identity::store(&self.args.data_dir, &identity)?;
             crash::point("identity.stored");
@@ -185,19 +186,21 @@ impl Assembly {
         }
     }
 
-    /// A cluster that lost all of its disks must not be founded anew over its own snapshots.
+    /// A life of a cluster that lost all of its disks must not begin a second time over its own snapshots: neither with
+    /// `new` nor with the token of a former restore. Returns whether somebody looked.
     async fn check_that_it_is_new(
         &self,
         seeder: &Seeder,
         identity: &Identity,
         me: &Member,
-    ) -> Result<(), BrokerError> {
+    ) -> Result<bool, BrokerError> {
         match seeder.ask_whether_new(&join::founders_meta(identity)).await {
-            Ok(()) => Ok(()),
-            // The other founders were quicker: what there is is of the life that begins.
-            Err(_) if join::is_formed(&self.clients, me).await => Ok(()),
+            Ok(looked) => Ok(looked),
+            // Other founders were quicker, and had looked: what there is is of the life that begins.
+            Err(_) if join::somebody_looked(&self.clients, me, identity).await => Ok(true),
             Err(reason) => Err(JoinError::LivedBefore {
                 cluster_id: identity.cluster_id.clone(),
+                incarnation: identity.incarnation,
                 reason,
             }
             .into()),
@@ -254,6 +257,7 @@ impl Assembly {
     async fn serve_sidecar(
         &self,
         identity: &Identity,
+        founds_now: bool,
         driver: Arc<OnceLock<DriverHandle>>,
         node: &Arc<BrokerNode>,
     ) -> Result<(), BrokerError> {
@@ -264,7 +268,7 @@ impl Assembly {
             broker_id: identity.broker_id,
             boot_id: self.boot_id.clone(),
             // The logs of a restored cluster begin where its snapshots end.
-            is_founder: identity.is_founder() && identity.restore_uuid.is_none(),
+            founds_now: founds_now && identity.restore_uuid.is_none(),
         };
         let service = SnapshotServer::new(
             who,

@@ -303,6 +303,9 @@ impl PeerService for PeerServer {
             answer.authoritative = meta_group.is_some_and(|group| group.is_serving());
             answer.cluster_id.clone_from(&identity.cluster_id);
             answer.incarnation = identity.incarnation;
+            answer.looked = identity.looked;
+            let restored = identity.restore_uuid.map(|uuid| uuid.to_string());
+            answer.restore_uuid = restored.unwrap_or_default();
             let known = self.known_uuid(identity, asker.broker_id);
             answer.known_replica_uuid = known.map(|uuid| uuid.to_string()).unwrap_or_default();
             let founders = identity.initial_members.iter();

@@ -21,7 +21,9 @@ fn code(reason: ErrorReason) -> Code {
         }
         ErrorReason::NotHosted => Code::NotFound,
         ErrorReason::TooManyStreams => Code::ResourceExhausted,
-        ErrorReason::StoreUnavailable | ErrorReason::ShuttingDown => Code::Unavailable,
+        ErrorReason::StoreUnavailable
+        | ErrorReason::ShuttingDown
+        | ErrorReason::BrokerUnreachable => Code::Unavailable,
         ErrorReason::NoSnapshotVerifies => Code::DataLoss,
         ErrorReason::InvalidRequest => Code::InvalidArgument,
         ErrorReason::Unspecified => Code::Internal,

@@ -58,8 +58,8 @@ pub struct Who {
     pub broker_id: i32,
     /// This start.
     pub boot_id: String,
-    /// True = one of those that founded the cluster, on the disk it had then.
-    pub is_founder: bool,
+    /// True = this very start founds the cluster: it has no log yet that could have been compacted.
+    pub founds_now: bool,
 }
 
 /// Makes the cluster remember that logs are compacted; an error says why it does not yet.
@@ -204,7 +204,7 @@ impl SnapshotBrokerService for SnapshotServer {
             .any(|group| group.status().first_log_index > 1);
         let meta = self.shared.meta();
         // Whoever does not know must not say no: an empty store would be claimed on that word.
-        let unknown = !meta.is_formed() && !self.who.is_founder;
+        let unknown = !meta.is_formed() && !self.who.founds_now;
         Ok(Response::new(DescribeBrokerResponse {
             cluster_id: self.who.cluster_id.clone(),
             incarnation: self.who.incarnation,
@@ -389,13 +389,13 @@ fn early_end(error: &PinError) -> Status {
 mod tests {
     use super::*;
 
-    async fn claims_possible(is_founder: bool) -> bool {
+    async fn claims_possible(founds_now: bool) -> bool {
         let who = Who {
             cluster_id: "c".to_owned(),
             incarnation: 1,
             broker_id: 1,
             boot_id: "b".to_owned(),
-            is_founder,
+            founds_now,
         };
         let server = SnapshotServer::new(
             who,

@@ -26,7 +26,7 @@ pub static LOG_THRESHOLD: OptionSpec = OptionSpec {
     default: DefaultValue::Value("10000"),
     unit: "entries",
     effect: "A partition is due when this many entries were applied since its newest proven snapshot.",
-    interaction: "Whichever of LOG_THRESHOLD and TIME_THRESHOLD_SECS is reached first counts; never sooner than MIN_INTERVAL_SECS.",
+    interaction: "Whichever of LOG_THRESHOLD and TIME_THRESHOLD_SECS is reached first counts; never sooner than MIN_INTERVAL_SECS. `__meta`, without which nothing can be restored, is due with every entry.",
 };
 
 /// See [`OptionSpec::effect`].
