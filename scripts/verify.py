@@ -194,6 +194,7 @@ def main():
     report = {
         "invariants": judged(table("Rules"), "id", tests),
         "bugs": judged(table("Bugs that others had"), "name", tests),
+        "troubles": judged(table("On real machines, links and stores"), "name", tests),
         "mutations": {"tried": total.get("mutations_tried", 0), "caught": total.get("mutations_caught", 0)},
         "faults_injected": total.get("faults_injected", 0),
         "kills": total.get("kills", 0),
@@ -214,7 +215,7 @@ def main():
 def verdict(report):
     """What is missing; nothing = verified."""
     faults = [f"failed: {name}" for name in report["failed"]]
-    for kind, key in [("invariants", "id"), ("bugs", "name")]:
+    for kind, key in [("invariants", "id"), ("bugs", "name"), ("troubles", "name")]:
         if not report[kind]:
             faults.append(f"no {kind} found in {PAGE.name}")
         for row in report[kind]:

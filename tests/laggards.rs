@@ -103,7 +103,8 @@ async fn seeded_slowly(grace_secs: u64) -> String {
             .sidecar_env("DELETE_GRACE_SECS", &grace_secs.to_string())
     })
     .await;
-    world.produce(1_000, 2_000).await;
+    // More than is read ahead: much of it is asked for when it has been retired.
+    world.produce(1_000, 30_000).await;
     world
         .wait_replicas("every log to be cut", &[1, 2, 3], |replica| {
             replica.first_log_index > 800
@@ -114,7 +115,7 @@ async fn seeded_slowly(grace_secs: u64) -> String {
     world.cluster.wipe_broker(3).unwrap();
     let sidecar = world.cluster.sidecar_mut(3).unwrap();
     sidecar.set_env("S3_ENDPOINT", format!("http://{}", slow.address()));
-    slow.set(LinkState::Rate(500_000));
+    slow.set(LinkState::Rate(4_000_000));
     world.cluster.start_sidecar(3).unwrap();
     world.cluster.start_broker(3).unwrap();
     for _ in 0..12 {

@@ -358,3 +358,40 @@ async fn an_intact_replica_waits_neither_for_a_slot_nor_behind_a_conversation() 
         assert_eq!(outcome.result(), v1::BootstrapResult::UseLocal);
     }
 }
+
+/// Two brokers that name one sidecar, by a copied configuration: the wrong one ends nothing of the right one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_call_ends_nobodys_conversation() {
+    let (_broker, _dir, daemon) = two_snapshots(&[]).await;
+    let mut right = Conversation::open(daemon.listen, lost(0)).await.unwrap();
+    while !matches!(right.next().await.unwrap(), Some(Message::Trailer(_))) {}
+    let mut stranger = lost(0);
+    stranger.boot_id = "boot-of-another-broker".to_owned();
+    let refused = seed(daemon.listen, stranger).await.unwrap_err();
+    assert_eq!(reason(&refused), "BOOT_ID_MISMATCH", "{refused}");
+    // Still open: whoever calls again in the right one's name takes its place, and only that ends it.
+    let again = Conversation::open(daemon.listen, lost(0)).await.unwrap();
+    let ended = loop {
+        match right.next().await {
+            Ok(Some(Message::Progress(_))) => {}
+            other => break other,
+        }
+    };
+    assert_eq!(reason(&ended.unwrap_err()), "SUPERSEDED");
+    drop(again);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_its_sidecar_cannot_reach_is_not_a_store_that_is_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(&Setup {
+        broker: free_address(),
+        dir: dir.path(),
+        env: &[],
+    });
+    let status = seed(daemon.listen, lost(0)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert_eq!(reason(&status), "BROKER_UNREACHABLE");
+    let outcome = "chronik_snapshot_bootstrap_requests_total{outcome=\"broker_unreachable\"}";
+    assert!(daemon.metric(outcome) >= 1.0);
+}

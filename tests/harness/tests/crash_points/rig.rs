@@ -314,7 +314,7 @@ impl Rig {
         assert!(findings.is_clean(), "{topic}: {findings:#?}");
         assert!(history.acked_records() >= PROGRESS);
         self.check_replicas(&topic).await;
-        self.check_disks();
+        self.check_disks().await;
         self.delete(&topic).await;
     }
 
@@ -357,24 +357,37 @@ impl Rig {
         (first.len() != PARTITIONS as usize).then(|| format!("{} partitions", first.len()))
     }
 
-    /// A group's directory holds one generation and nothing else.
-    fn check_disks(&self) {
-        for node in self.cluster.nodes() {
-            for group in fs::read_dir(node.data_dir().join("groups")).unwrap() {
-                let group = group.unwrap().path();
-                // A topic that was deleted meanwhile.
-                let Ok(entries) = fs::read_dir(&group) else {
-                    continue;
-                };
-                let names: Vec<_> = entries.map(|it| it.unwrap().file_name()).collect();
-                let generation = |it: &std::ffi::OsString| it.to_string_lossy().starts_with("gen-");
-                assert!(
-                    names.len() == 1 && names.iter().all(generation),
-                    "{}: {names:?}",
-                    group.display()
-                );
+    /// A broker's disk holds the groups that run there, one generation of each, and nothing else.
+    async fn check_disks(&mut self) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        for id in 1..=3 {
+            // A topic that was deleted just now may still go.
+            while let Some(problem) = self.leftover(id).await {
+                let in_time = tokio::time::Instant::now() < deadline;
+                assert!(in_time, "the disk of broker {id}: {problem}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
+    }
+
+    async fn leftover(&self, id: i32) -> Option<String> {
+        let node = self.cluster.node(id).unwrap();
+        let replicas = match node.replicas().await {
+            Ok(replicas) => replicas.len(),
+            Err(error) => return Some(error.to_string()),
+        };
+        let entries = fs::read_dir(node.data_dir().join("groups")).unwrap();
+        let groups: Vec<_> = entries.map(|it| it.unwrap().path()).collect();
+        if groups.len() != replicas {
+            return Some(format!("{replicas} replicas, and {groups:?}"));
+        }
+        groups.iter().find_map(|group| {
+            let entries = fs::read_dir(group).ok()?;
+            let names: Vec<_> = entries.map(|it| it.unwrap().file_name()).collect();
+            let generation = |it: &std::ffi::OsString| it.to_string_lossy().starts_with("gen-");
+            let clean = names.len() == 1 && names.iter().all(generation);
+            (!clean).then(|| format!("{}: {names:?}", group.display()))
+        })
     }
 
     pub(crate) async fn finish(&mut self) {
