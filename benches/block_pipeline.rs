@@ -214,6 +214,7 @@ impl Bench {
                 version: "0".to_owned(),
             },
             codec: compression.codec(),
+            increment: 0,
             parts: written.parts,
         })
     }

@@ -301,6 +301,7 @@ fn build_pipeline(
             policy: config.policy.clone(),
             verify: config.verify,
             compression: config.compression,
+            full_every: config.full_every,
             progress_timeout: config.progress_timeout,
         },
         plane: DataPlane::new(budget, workers, upload_rate),

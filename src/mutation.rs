@@ -49,6 +49,8 @@ pub enum Mutation {
     RetireWithoutLooking,
     /// The data goes before the manifest.
     DataBeforeManifest,
+    /// A file that only later snapshots point into counts as unreferenced.
+    SweepOwnOnly,
 }
 
 #[cfg(feature = "mutations")]

@@ -60,6 +60,7 @@ async fn every_lie_is_named_and_nothing_comes_of_it() {
         (Lie::OtherPosition, "the trailer says"),
         (Lie::ShortPart, "the header announced"),
         (Lie::LongPart, "the header announced"),
+        (Lie::Omits, "is omitted although its bytes were asked for"),
     ];
     for (lie, message) in cases {
         let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());

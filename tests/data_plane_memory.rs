@@ -112,6 +112,7 @@ async fn a_gigabyte_goes_through_in_flat_memory() {
             version: "0".to_owned(),
         },
         codec: compression.codec(),
+        increment: 0,
         parts: written.parts,
     });
     verify_full(&plane, &folder, &manifest, Scope::New, &cancel)

@@ -7,7 +7,7 @@
 
 mod support;
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command};
 
 use chronik_harness::Poll;
 use chronik_snapshotd::{
@@ -210,7 +210,7 @@ async fn task_3_8_time_alone_fires_once_and_an_idle_partition_never_again() {
         World::start(1, |options| options.sidecar_env("TIME_THRESHOLD_SECS", "3")).await;
     world.produce(5, 100).await;
     world.wait_stored(".verified.json", 1).await;
-    wait_ticks(&mut world, 6).await;
+    world.wait_ticks(6).await;
     assert_eq!(world.stored(".manifest.json").len(), 1);
 }
 
@@ -222,7 +222,7 @@ async fn a_restart_does_not_snapshot_again() {
     let before = world.stored("");
     world.cluster.kill_sidecar(1).unwrap();
     world.cluster.start_sidecar(1).unwrap();
-    wait_ticks(&mut world, 3).await;
+    world.wait_ticks(3).await;
     // The same files: a second snapshot of one index would have replaced the first.
     assert_eq!(world.stored(""), before);
 }
@@ -397,23 +397,4 @@ fn forge_another_term(world: &World) {
     fs::write(folder.join(format!("{id}.verified.json")), proof.encode()).unwrap();
     fs::remove_file(old_manifest).unwrap();
     fs::remove_file(old_proof).unwrap();
-}
-
-/// Waits until broker 1's sidecar has ticked `count` times more.
-async fn wait_ticks(world: &mut World, count: usize) {
-    let mut last = 0;
-    let mut seen = 0;
-    let address = world.cluster.node(1).unwrap().sidecar_grpc_address();
-    let deadline = tokio::time::Instant::now() + support::world::PATIENCE;
-    while seen <= count {
-        assert!(tokio::time::Instant::now() < deadline, "no ticks");
-        if let Ok(body) = chronik_harness::get(&address, "/status").await {
-            let status: serde_json::Value = serde_json::from_str(&body).unwrap();
-            let tick = status["daemon"]["last_tick_at_unix_ms"].as_i64().unwrap();
-            if tick != last && tick != 0 {
-                (last, seen) = (tick, seen + 1);
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }

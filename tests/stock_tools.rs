@@ -94,6 +94,7 @@ async fn snapshot(root: &Path, codec: Codec, parts: &[(&str, Vec<u8>)]) -> (Path
             version: "0".to_owned(),
         },
         codec,
+        increment: 0,
         parts: written.parts,
     };
     let (bytes, _) = manifest.seal().unwrap();

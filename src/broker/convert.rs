@@ -4,7 +4,7 @@ use tonic_types::StatusExt as _;
 
 use super::{
     BrokerError, BrokerInfo, ExportHeader, ExportMessage, ExportTrailer, PartHeader, Refusal,
-    Replica, SentDigest, StreamViolation,
+    Replica, SentDigest,
 };
 use crate::{
     policy::{ReplicaFacts, Role},
@@ -95,13 +95,11 @@ fn export_header(
     let missing = |field| BrokerError::Missing { call, field };
     let mut parts = Vec::with_capacity(header.parts.len().min(super::MAX_PARTS));
     for part in header.parts {
-        if part.omitted {
-            return Err(StreamViolation::Omitted(part.part_id).into());
-        }
         parts.push(PartHeader {
             part_id: part.part_id,
             size_bytes: part.size_bytes,
             sealed: part.sealed,
+            omitted: part.omitted,
         });
     }
     Ok(ExportHeader {

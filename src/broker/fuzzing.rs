@@ -91,6 +91,7 @@ fn export(mut data: &[u8]) {
             partition: header.partition.clone(),
             lineage: header.lineage.clone(),
             newer_than_index: 0,
+            have_parts: ["seg-0".to_owned()].into(),
         },
         _ => return,
     };

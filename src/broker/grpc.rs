@@ -182,7 +182,7 @@ impl Broker for GrpcBroker {
             partition: Some(convert::wire_partition(&request.partition)),
             expected_lineage: Some(convert::wire_lineage(&request.lineage)),
             newer_than_index: request.newer_than_index,
-            have_parts: Vec::new(),
+            have_parts: request.have_parts.iter().cloned().collect(),
         };
         let stream = within(CALL, self.options.call, client.export_snapshot(request))
             .await?

@@ -8,6 +8,8 @@ pub(crate) mod fuzzing;
 mod grpc;
 mod stream;
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -70,6 +72,8 @@ pub struct ExportRequest {
     pub lineage: Lineage,
     /// Refuse unless the applied index is above this one; 0 = any.
     pub newer_than_index: u64,
+    /// Ids of sealed parts whose bytes the store has: they may be listed without being sent. At most 4096.
+    pub have_parts: BTreeSet<String>,
 }
 
 /// A part as the header announces it.
@@ -81,6 +85,8 @@ pub struct PartHeader {
     pub size_bytes: u64,
     /// The bytes under this name never change.
     pub sealed: bool,
+    /// Its bytes are not in the stream: they were named in `have_parts`.
+    pub omitted: bool,
 }
 
 /// First message of an export.
@@ -118,9 +124,9 @@ pub struct SentDigest {
 pub struct ExportTrailer {
     /// The header's position again.
     pub last_included: LogId,
-    /// Raw bytes of all parts.
+    /// Raw bytes of all parts that were sent.
     pub total_size_bytes: u64,
-    /// One digest for each part.
+    /// One digest for each part that was sent.
     pub digests: Vec<SentDigest>,
 }
 

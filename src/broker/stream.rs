@@ -73,8 +73,8 @@ pub enum StreamViolation {
     /// A part name breaks its rule.
     #[error("part name {0:?} is not 1 to 64 bytes of [A-Za-z0-9._-], or it is not unique")]
     PartName(String),
-    /// A part is listed without bytes although nothing was offered for reuse.
-    #[error("part {0:?} is omitted although its bytes were asked for")]
+    /// A part is listed without bytes although it was not offered for reuse, or is not sealed.
+    #[error("part {0:?} is omitted although its bytes were asked for or may change")]
     Omitted(String),
     /// The codec name breaks its rule.
     #[error("state_codec {0:?} is not 1 to 64 visible ASCII characters")]
@@ -122,8 +122,8 @@ pub enum StreamViolation {
         /// In the header.
         want: u64,
     },
-    /// Not one digest for each part.
-    #[error("the trailer has {got} digests for {want} parts")]
+    /// Not one digest for each part that was sent, in their order.
+    #[error("the trailer has {got} digests for {want} parts that were sent, or not in their order")]
     DigestCount {
         /// In the trailer.
         got: usize,
@@ -257,6 +257,10 @@ fn check_header(
         if !legal_part_name(&part.part_id) || !names.insert(&part.part_id) {
             return Err(StreamViolation::PartName(part.part_id.clone()));
         }
+        let may_be_omitted = part.sealed && request.have_parts.contains(&part.part_id);
+        if part.omitted && !may_be_omitted {
+            return Err(StreamViolation::Omitted(part.part_id.clone()));
+        }
     }
     Ok(())
 }
@@ -269,7 +273,10 @@ fn legal_part_name(name: &str) -> bool {
 /// Where in the announced parts the stream is.
 struct Cursor {
     position: LogId,
+    /// Raw bytes that come of each part: none of an omitted one.
     sizes_bytes: Vec<u64>,
+    /// Positions of the parts that are sent.
+    sent: Vec<u32>,
     part: usize,
     got_bytes: u64,
 }
@@ -278,7 +285,15 @@ impl Cursor {
     fn new(header: &ExportHeader) -> Self {
         Self {
             position: header.last_included,
-            sizes_bytes: header.parts.iter().map(|part| part.size_bytes).collect(),
+            sizes_bytes: header
+                .parts
+                .iter()
+                .map(|part| if part.omitted { 0 } else { part.size_bytes })
+                .collect(),
+            sent: (0..)
+                .zip(&header.parts)
+                .filter_map(|(number, part)| (!part.omitted).then_some(number))
+                .collect(),
             part: 0,
             got_bytes: 0,
         }
@@ -339,15 +354,11 @@ impl Cursor {
                 want,
             });
         }
-        let in_order = trailer
-            .digests
-            .iter()
-            .enumerate()
-            .all(|(n, digest)| digest.part as usize == n);
-        if trailer.digests.len() != self.sizes_bytes.len() || !in_order {
+        let digests = trailer.digests.iter().map(|digest| digest.part);
+        if !digests.eq(self.sent.iter().copied()) {
             return Err(StreamViolation::DigestCount {
                 got: trailer.digests.len(),
-                want: self.sizes_bytes.len(),
+                want: self.sent.len(),
             });
         }
         Ok(())
@@ -373,6 +384,7 @@ mod tests {
             partition: TopicPartition::new("orders", 0).unwrap(),
             lineage: Lineage::new("c", 1, "t").unwrap(),
             newer_than_index: 0,
+            have_parts: ["p0".to_owned(), "p2".to_owned()].into(),
         }
     }
 
@@ -393,6 +405,7 @@ mod tests {
                     part_id: format!("p{n}"),
                     size_bytes: *size,
                     sealed: false,
+                    omitted: false,
                 })
                 .collect(),
         }
@@ -445,6 +458,63 @@ mod tests {
             ExportMessage::Trailer(trailer(&sizes)),
         ];
         assert_eq!(run(messages).await, Ok(8));
+    }
+
+    /// Of three parts of 4 bytes the first and the last are not sent.
+    fn with_omitted(change: impl FnOnce(&mut ExportHeader)) -> ExportMessage {
+        let mut header = header(&[4, 4, 4]);
+        for part in [0, 2] {
+            header.parts[part].sealed = true;
+            header.parts[part].omitted = true;
+        }
+        change(&mut header);
+        ExportMessage::Header(header)
+    }
+
+    #[tokio::test]
+    async fn offered_parts_need_not_be_sent_and_are_not_counted() {
+        let mut end = trailer(&[0, 4]);
+        end.digests.remove(0);
+        let sent = vec![
+            with_omitted(|_| {}),
+            chunk(1, 4),
+            ExportMessage::Trailer(end.clone()),
+        ];
+        assert_eq!(run(sent).await, Ok(4));
+        let refused = [
+            (with_omitted(|_| {}), chunk(0, 4), "has 4 bytes"),
+            (
+                with_omitted(|header| header.parts[1].omitted = true),
+                chunk(1, 4),
+                "\"p1\" is omitted",
+            ),
+            (
+                with_omitted(|header| header.parts[0].sealed = false),
+                chunk(1, 4),
+                "\"p0\" is omitted",
+            ),
+        ];
+        for (header, chunk, expected) in refused {
+            let messages = vec![header, chunk, ExportMessage::Trailer(end.clone())];
+            let error = run(messages).await.expect_err(expected);
+            assert!(
+                error.contains(expected),
+                "{error:?} should contain {expected:?}"
+            );
+        }
+        // A digest of another part than the one that was sent.
+        end.digests[0].part = 0;
+        let messages = vec![
+            with_omitted(|_| {}),
+            chunk(1, 4),
+            ExportMessage::Trailer(end),
+        ];
+        assert!(
+            run(messages)
+                .await
+                .unwrap_err()
+                .contains("1 digests for 1 parts")
+        );
     }
 
     #[tokio::test]

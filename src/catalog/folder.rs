@@ -157,10 +157,11 @@ impl Folder {
         // A decoded manifest names nothing but legal files.
         manifests
             .flat_map(|manifest| {
-                manifest
-                    .references
-                    .iter()
-                    .filter_map(|name| name.parse().ok())
+                let files = manifest.references.iter();
+                let files = files.filter_map(|name| name.parse::<SnapName>().ok());
+                files.filter(|file| {
+                    file.id == manifest.snapshot_id || !mutation::active(Mutation::SweepOwnOnly)
+                })
             })
             .collect()
     }

@@ -9,6 +9,8 @@
 //! every decision that destroys something.
 
 mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod folder;
 mod identity;
 pub mod keys;

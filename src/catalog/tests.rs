@@ -99,6 +99,7 @@ async fn upload(catalog: &Catalog, lineage: &Lineage, index: u64, raw: &'static 
         created_at_unix_ms: 0,
         created_by: made_by(),
         codec: Codec::None,
+        increment: 0,
         parts: vec![Part {
             part_id: "state".to_owned(),
             sealed: false,

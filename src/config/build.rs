@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    num::{NonZeroU64, NonZeroUsize},
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     path::PathBuf,
     time::Duration,
 };
@@ -180,6 +180,7 @@ pub(super) fn config(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Op
     let delete_grace = delete_grace(reader, warnings);
     let compression = compression(reader);
     let compression_threads = compression_threads(reader);
+    let full_every = full_every(reader);
     let verify = match reader.choice(&opt::VERIFY) {
         Some("stored") => VerifyLevel::Stored,
         _ => VerifyLevel::Full,
@@ -200,6 +201,7 @@ pub(super) fn config(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Op
         max_concurrent,
         compression,
         compression_threads,
+        full_every,
         verify,
         delete_grace,
         topics: topics?,
@@ -253,6 +255,13 @@ fn delete_grace(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Duratio
         warnings.push(Warning::ShortDeleteGrace { secs });
     }
     Duration::from_secs(secs)
+}
+
+fn full_every(reader: &mut Reader<'_>) -> NonZeroU32 {
+    let incremental = reader.switch(&opt::INCREMENTAL).unwrap_or(true);
+    let every = reader.number(&opt::INCREMENTAL_FULL_EVERY);
+    let every = u32::try_from(every).ok().filter(|_| incremental);
+    every.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
 }
 
 fn compression(reader: &mut Reader<'_>) -> Compression {

@@ -16,7 +16,7 @@ mod topics;
 
 use std::{
     net::SocketAddr,
-    num::{NonZeroU64, NonZeroUsize},
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     time::Duration,
 };
 
@@ -48,6 +48,8 @@ pub struct Config {
     pub compression: Compression,
     /// Blocks that are worked on at one time.
     pub compression_threads: NonZeroUsize,
+    /// Every so many snapshots of a partition one is complete; 1 = all of them.
+    pub full_every: NonZeroU32,
     /// How much is read back.
     pub verify: VerifyLevel,
     /// Time between the mark on a data object and its deletion; at least 1 s.

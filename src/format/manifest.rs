@@ -15,7 +15,7 @@ use crate::raft::{ConfState, Lineage, LogId, TopicPartition};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Names of the `.snap` files that blocks lie in, in the order of first use.
+    /// Names of the `.snap` files that blocks lie in: this snapshot's own first, then those of earlier ones.
     pub references: Vec<String>,
     /// Always [`FORMAT_VERSION`](super::FORMAT_VERSION).
     pub format_version: u32,
@@ -37,6 +37,9 @@ pub struct Manifest {
     pub created_by: CreatedBy,
     /// How every block of this manifest is stored, also those in files of earlier snapshots.
     pub codec: Codec,
+    /// 0 = complete: every block lies in a file of this snapshot. n = the n-th snapshot after a complete one, each of
+    /// which points into files of earlier ones.
+    pub increment: u32,
     /// The parts in the order of the broker's header.
     pub parts: Vec<Part>,
 }

@@ -98,8 +98,12 @@ pub enum Rule {
     ReferenceUnused { reference: usize },
     #[error("reference {reference}: it carries the hash of this lineage")]
     ReferenceForeign { reference: usize },
-    #[error("reference {reference}: files of this snapshot are numbered from 0 without a gap")]
+    #[error(
+        "reference {reference}: files of this snapshot come first and are numbered from 0 without a gap"
+    )]
     OwnFileNumber { reference: usize },
+    #[error("increment is 0 if and only if every reference is a file of this snapshot")]
+    Increment,
     #[error("objects names each .snap file once and at least one")]
     CheckedObjects,
     #[error("a plan has at most {PLAN_PARTITIONS_MAX} partitions")]

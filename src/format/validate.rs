@@ -57,12 +57,17 @@ impl Manifest {
             };
             require(seen.insert(name), Rule::ReferenceTwice { reference })?;
             if id == self.snapshot_id {
-                require(number == own_files, Rule::OwnFileNumber { reference })?;
+                let first = number as usize == own_files && reference == own_files;
+                require(first, Rule::OwnFileNumber { reference })?;
                 own_files += 1;
             }
             let same_lineage = id.lineage_hash == self.snapshot_id.lineage_hash;
             require(same_lineage, Rule::ReferenceForeign { reference })?;
         }
+        require(
+            (self.increment == 0) == (own_files == count),
+            Rule::Increment,
+        )?;
         Ok(())
     }
 

@@ -22,10 +22,11 @@ mod prove;
 pub mod recovery;
 mod restore;
 mod retain;
+mod reuse;
 mod snapshot;
 mod visit;
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +60,8 @@ pub struct PipelineOptions {
     pub verify: VerifyLevel,
     /// How new blocks are stored.
     pub compression: Compression,
+    /// Every so many snapshots of a partition one is complete; 1 = all of them.
+    pub full_every: NonZeroU32,
     /// An export that brings no message for this long is given up.
     pub progress_timeout: Duration,
 }

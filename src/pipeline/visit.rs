@@ -250,17 +250,9 @@ impl Pipeline {
         if self.stop.is_cancelled() {
             return Err(Scope::new(Stage::Export, partition).error(Cause::Cancelled));
         }
-        let newer_than = folder
-            .newest_proven(&request.lineage)
-            .map_or(0, |newest| newest.last_included().index);
-        tracing::info!(%partition, trigger = trigger.as_str(), newer_than, "taking a snapshot");
-        self.take_snapshot(
-            &request.info,
-            &request.replica,
-            &request.lineage,
-            newer_than,
-        )
-        .await
+        tracing::info!(%partition, trigger = trigger.as_str(), "taking a snapshot");
+        self.take_snapshot(&request.info, &request.replica, &request.lineage, folder)
+            .await
     }
 
     /// Counts and times one operation.

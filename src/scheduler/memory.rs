@@ -189,3 +189,72 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        catalog::fixture::{add, bare, folder, lineage, part, partition},
+        policy::{ReplicaFacts, Role},
+    };
+
+    fn memory(now: Instant) -> Memory {
+        let replica = Replica {
+            partition: partition(),
+            topic_id: lineage().topic_id,
+            term: 1,
+            facts: ReplicaFacts {
+                role: Role::Leader,
+                applied_index: 300,
+                first_log_index: 1,
+                last_log_index: 300,
+                hold_index: 0,
+                rank: 0,
+            },
+            log_size_bytes: 0,
+            state_size_bytes: 0,
+            hold_reason: String::new(),
+        };
+        Memory::new(replica, lineage(), now, Duration::ZERO)
+    }
+
+    /// Three snapshots that were committed 100 s apart, the last one at 300 s.
+    fn three_snapshots() -> Folder {
+        let mut folder = folder();
+        for index in [100, 200, 300] {
+            let mut manifest = bare(index);
+            manifest.parts.push(part("state", false, 0));
+            add(&mut folder, manifest);
+            folder.snapshots[0].committed_at_unix_ms = i64::try_from(index * 1000).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn what_is_set_aside_is_no_success_of_the_one_before_it() {
+        let now = Instant::now();
+        let secs = Duration::from_secs;
+        let mut memory = memory(now);
+        let mut folder = three_snapshots();
+        let newest = folder.snapshots.remove(0);
+        memory.saw_folder(&folder, now, secs(250), secs(3600));
+        assert_eq!(
+            (memory.last_success, memory.age(now)),
+            (Some(secs(200)), secs(50))
+        );
+        // A new one appears: seen just now.
+        folder.snapshots.insert(0, newest);
+        memory.saw_folder(&folder, now, secs(310), secs(3600));
+        assert_eq!(
+            (memory.last_success, memory.age(now)),
+            (Some(secs(310)), secs(0))
+        );
+        // It does not verify. What is left is as old as it is.
+        folder.snapshots[0].quarantined = true;
+        memory.saw_folder(&folder, now, secs(320), secs(3600));
+        assert_eq!(
+            (memory.last_success, memory.age(now)),
+            (Some(secs(200)), secs(120))
+        );
+    }
+}

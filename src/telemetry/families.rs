@@ -105,6 +105,8 @@ families! {
         "State received from the broker and committed in snapshots, before compression.", "";
     STORED_BYTES: Counter "stored_bytes_total" [] "bytes",
         "The same after compression.", "";
+    REUSED_BYTES: Counter "reused_bytes_total" [] "bytes",
+        "Stored bytes of earlier snapshots that new ones point to instead of storing them again.", "Does not grow although INCREMENTAL is on and partitions are large.";
     COMPACTED_ENTRIES: Counter "compacted_entries_total" [] "entries",
         "Log entries that the broker dropped on request.", "Does not grow while snapshots succeed.";
     COMPACTION_BLOCKED: Counter "compaction_blocked_total" ["reason"] "attempts",

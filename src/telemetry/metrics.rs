@@ -59,6 +59,7 @@ struct Inner {
     partitions: PartitionSeries,
     raw_bytes: IntCounter,
     stored_bytes: IntCounter,
+    reused_bytes: IntCounter,
     compacted_entries: IntCounter,
     compaction_blocked: By<BlockReason, IntCounter>,
     deleted: By<DeleteReason, IntCounter>,
@@ -108,6 +109,7 @@ impl Metrics {
             partitions: PartitionSeries::new(r)?,
             raw_bytes: series::counter(r, &f::RAW_BYTES)?,
             stored_bytes: series::counter(r, &f::STORED_BYTES)?,
+            reused_bytes: series::counter(r, &f::REUSED_BYTES)?,
             compacted_entries: series::counter(r, &f::COMPACTED_ENTRIES)?,
             compaction_blocked: series::counters_by(r, &f::COMPACTION_BLOCKED)?,
             deleted: series::counters_by(r, &f::DELETED)?,
@@ -223,10 +225,12 @@ impl Metrics {
         self.inner.partitions.retain(is_hosted);
     }
 
-    /// A snapshot with this much state was committed.
-    pub fn add_snapshot_bytes(&self, raw_bytes: u64, stored_bytes: u64) {
+    /// A snapshot is about to be committed: state that was received, the same as it is stored, and stored bytes of
+    /// earlier snapshots that it points to.
+    pub fn add_snapshot_bytes(&self, raw_bytes: u64, stored_bytes: u64, reused_bytes: u64) {
         self.inner.raw_bytes.inc_by(raw_bytes);
         self.inner.stored_bytes.inc_by(stored_bytes);
+        self.inner.reused_bytes.inc_by(reused_bytes);
     }
 
     /// The broker dropped this many entries.

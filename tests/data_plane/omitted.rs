@@ -53,6 +53,7 @@ async fn omitted_parts_stay_where_they_are() {
         },
     );
     manifest.adopt(&earlier, &earlier.parts[0]).unwrap();
+    manifest.increment = 1;
     manifest.parts.extend(&mut fresh);
     manifest.seal().unwrap();
     let manifest = Arc::new(manifest);

@@ -81,6 +81,7 @@ pub fn manifest(index: u64, codec: Codec, written: Written) -> Manifest {
             version: "0".to_owned(),
         },
         codec,
+        increment: 0,
         parts: written.parts,
     }
 }

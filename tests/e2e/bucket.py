@@ -24,6 +24,13 @@ def checked_json(data):
     return json.loads(content)
 
 
+def decode(codec, stored):
+    """What the codec's own tool makes of it."""
+    if codec not in DECODERS:
+        return stored
+    return subprocess.run(DECODERS[codec], input=stored, capture_output=True, check=True).stdout
+
+
 class Bucket:
     def __init__(self, server, bucket, prefix="snapshots/"):
         self.server = server
@@ -64,39 +71,46 @@ class Bucket:
             if {"snap", "manifest.json", "verified.json"} <= set(kinds) and "quarantined.json" not in kinds
         )
 
+    def manifest(self, topic, partition, snapshot_id):
+        return checked_json(self.get(f"{topic}/{partition}/{snapshot_id}.manifest.json"))
+
     def verify(self, topic, partition, snapshot_id):
         """Checks one snapshot byte by byte, without a line of the program. Returns its manifest."""
         folder = f"{topic}/{partition}/"
-        manifest = checked_json(self.get(f"{folder}{snapshot_id}.manifest.json"))
+        manifest = self.manifest(topic, partition, snapshot_id)
         proof = checked_json(self.get(f"{folder}{snapshot_id}.verified.json"))
         assert manifest["format_version"] == 1
         assert manifest["partition"] == {"topic": topic, "partition": partition}
-        assert manifest["references"] == [f"{snapshot_id}.snap"]
+        own = f"{snapshot_id}.snap"
+        assert manifest["references"][0] == own
+        assert (manifest["references"] == [own]) == (manifest["increment"] == 0)
         index, term = (int(number) for number in snapshot_id.split("-")[:2])
         assert manifest["last_included"] == {"index": index, "term": term}
         assert proof["snapshot_id"] == snapshot_id
         written = self.get(f"{folder}{snapshot_id}.manifest.json")
         assert proof["manifest_digest"] == xxhash.xxh3_128_hexdigest(written)
-        stored = self.get(f"{folder}{snapshot_id}.snap")
-        assert self.list(folder)[f"{folder}{snapshot_id}.snap"] == len(stored)
+        sizes = self.list(folder)
+        files = [self.get(folder + name) for name in manifest["references"]]
+        assert [sizes[folder + name] for name in manifest["references"]] == [len(data) for data in files]
+        proven = {each["name"]: each["size_bytes"] for each in proof["objects"]}
+        assert proven == {name: len(data) for name, data in zip(manifest["references"], files)}
 
-        raw = stored
-        if manifest["codec"] in DECODERS:
-            decoded = subprocess.run(DECODERS[manifest["codec"]], input=stored, capture_output=True, check=True)
-            raw = decoded.stdout
-        at = 0
+        whole = b""
         for part in manifest["parts"]:
             digest = part["digest"]
-            data = raw[at : at + digest["size_bytes"]]
+            pieces = []
+            for block in part["blocks"]:
+                begin = block["offset_bytes"]
+                pieces.append(files[block["file"]][begin : begin + block["stored_len_bytes"]])
+                assert f"{zlib.crc32(pieces[-1]):08x}" == block["crc32"], part["part_id"]
+            # Blocks one after another are a file that the stock tools read.
+            data = decode(manifest["codec"], b"".join(pieces))
             assert digest == {
                 "size_bytes": len(data),
                 "crc32": f"{zlib.crc32(data):08x}",
                 "xxh3_128": xxhash.xxh3_128_hexdigest(data),
             }, part["part_id"]
-            for block in part["blocks"]:
-                begin = block["offset_bytes"]
-                piece = stored[begin : begin + block["stored_len_bytes"]]
-                assert f"{zlib.crc32(piece):08x}" == block["crc32"], part["part_id"]
-            at += len(data)
-        assert at == len(raw), "bytes that no part names"
+            whole += data
+        if manifest["increment"] == 0:
+            assert decode(manifest["codec"], files[0]) == whole
         return manifest

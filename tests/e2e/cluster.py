@@ -82,6 +82,8 @@ class Cluster:
             f"--peers={peers}",
             "--cluster-id=e2e",
             "--initial-cluster=new",
+            # Small, so that snapshots point into earlier ones.
+            "--segment-bytes=1048576",
         ]
 
     @property

@@ -74,15 +74,16 @@ def test_20000_records_survive_truncated_logs_and_a_lost_disk(world):
             assert manifest["codec"] == world.codec
             assert len(manifest["conf_state"]["voters"]) == 3
             assert manifest["lineage"]["cluster_id"] == "e2e"
-        stored = world.bucket.list(f"{topic}/{partition}/{proven[-1]}.snap")
-        raw = sum(part["digest"]["size_bytes"] for part in manifest["parts"])
-        assert sum(stored.values()) < raw / 2, "text compresses better than that"
+        blocks = [block for part in manifest["parts"] for block in part["blocks"]]
+        raw, stored = (sum(block[f"{kind}_len_bytes"] for block in blocks) for kind in ("raw", "stored"))
+        assert stored < raw / 2, "text compresses better than that"
 
     # Prometheus sees all three sidecars and agrees.
     wait_counted(world, 'sum(up{job="chronik-snapshotd"})', 3)
     wait_counted(world, "sum(chronik_snapshot_loop_running)", 3)
     wait_counted(world, 'sum(chronik_snapshot_operations_total{operation="snapshot",result="success"})', PARTITIONS)
     wait_counted(world, "sum(chronik_snapshot_compacted_entries_total)", 3 * RECORDS * 0.8)
+    wait_counted(world, "sum(chronik_snapshot_reused_bytes_total)", 1)
     assert world.prometheus.value("sum(chronik_snapshot_unprotected)") == 0
     assert world.prometheus.value("sum(chronik_snapshot_identity_problem)") == 0
 
@@ -130,10 +131,15 @@ def test_retention_keeps_the_newest_and_nothing_else(world):
 
         def settled(partition=partition):
             folder = world.bucket.folder(topic, partition)
-            newest = sorted(seen[partition] | set(folder))[-RETENTION:]
-            assert sorted(folder) == newest, f"{sorted(folder)} instead of {newest}"
-            for kinds in folder.values():
+            kept = {each: kinds for each, kinds in folder.items() if "manifest.json" in kinds}
+            newest = sorted(seen[partition] | set(kept))[-RETENTION:]
+            assert sorted(kept) == newest, f"{sorted(kept)} instead of {newest}"
+            for kinds in kept.values():
                 assert set(kinds) == {"snap", "manifest.json", "verified.json"}, kinds
+            # Of older snapshots there is what a kept one points into, and nothing else.
+            used = {name for each in kept for name in world.bucket.manifest(topic, partition, each)["references"]}
+            rest = {each: kinds for each, kinds in folder.items() if each not in kept}
+            assert all(set(kinds) == {"snap"} and f"{each}.snap" in used for each, kinds in rest.items()), rest
             return True
 
         cluster.wait(f"{topic}/{partition} keeps {RETENTION} snapshots", settled, LATER_S)

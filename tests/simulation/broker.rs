@@ -1,7 +1,7 @@
 //! The broker beside a sidecar, behind the daemon's own trait. It checks a compaction as a real broker does: lineage,
 //! boot, applied index, term, holds.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use futures::{StreamExt as _, stream};
 use tokio::time::sleep;
 
 use crate::{
-    group::PARTS,
+    group::Part,
     rng::mix,
     world::{CLUSTER, Shared, State},
 };
@@ -226,13 +226,17 @@ impl State {
     }
 
     /// The messages of an export, all of one moment.
-    fn export(&mut self, group: usize, broker: usize) -> Vec<ExportMessage> {
+    fn export(
+        &mut self,
+        group: usize,
+        broker: usize,
+        have_parts: &BTreeSet<String>,
+    ) -> Vec<ExportMessage> {
         let replica = self.groups[group].replicas[broker];
         let life = self.groups[group].life();
         let last_included = life.at(replica.applied);
-        let bytes: Vec<Bytes> = (0..PARTS.len())
-            .map(|part| Bytes::from(life.part(replica.applied, part).unwrap()))
-            .collect();
+        let parts = life.parts(replica.applied).unwrap();
+        let omitted = |part: &Part| part.sealed && have_parts.contains(&part.id);
         let header = ExportHeader {
             lineage: life.lineage.clone(),
             partition: self.groups[group].partition.clone(),
@@ -242,21 +246,24 @@ impl State {
                 ..ConfState::default()
             },
             state_codec: STATE_CODEC.to_owned(),
-            parts: PARTS
+            parts: parts
                 .iter()
-                .zip(&bytes)
-                .map(|(part, bytes)| PartHeader {
-                    part_id: (*part).to_owned(),
-                    size_bytes: bytes.len() as u64,
-                    sealed: false,
+                .map(|part| PartHeader {
+                    part_id: part.id.clone(),
+                    size_bytes: part.bytes.len() as u64,
+                    sealed: part.sealed,
+                    omitted: omitted(part),
                 })
                 .collect(),
         };
         let mut messages = vec![ExportMessage::Header(header)];
         let mut digests = Vec::new();
-        for (part, bytes) in (0..).zip(&bytes) {
+        let mut total_size_bytes = 0;
+        for (part, sent) in (0..).zip(&parts).filter(|(_, part)| !omitted(part)) {
+            let bytes = Bytes::copy_from_slice(&sent.bytes);
+            total_size_bytes += bytes.len() as u64;
             let mut hasher = PartHasher::new();
-            hasher.update(bytes);
+            hasher.update(&bytes);
             let digest = hasher.finish();
             digests.push(SentDigest {
                 part,
@@ -277,7 +284,7 @@ impl State {
         }
         messages.push(ExportMessage::Trailer(ExportTrailer {
             last_included,
-            total_size_bytes: bytes.iter().map(|bytes| bytes.len() as u64).sum(),
+            total_size_bytes,
             digests,
         }));
         messages
@@ -329,7 +336,7 @@ impl Broker for SimBroker {
                     format_args!("EXPORT {} at {applied}", request.partition),
                 );
                 Ok((
-                    state.export(group, number),
+                    state.export(group, number, &request.have_parts),
                     state.brokers[number].booted.clone(),
                 ))
             })

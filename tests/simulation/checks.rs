@@ -10,10 +10,7 @@ use chronik_snapshotd::{
 };
 use tokio::time::Instant;
 
-use crate::{
-    group::{Group, PARTS},
-    world::State,
-};
+use crate::{group::Group, world::State};
 
 /// A snapshot as it lies in the store.
 #[expect(
@@ -198,11 +195,14 @@ impl State {
             return false;
         };
         let index = manifest.last_included.index;
-        if index > life.last() || life.at(index) != manifest.last_included {
+        let Some(expected) = life.parts(index) else {
+            return false;
+        };
+        if life.at(index) != manifest.last_included || manifest.parts.len() != expected.len() {
             return false;
         }
         let mut decoder = BlockDecoder::new(manifest.codec).unwrap();
-        let right = manifest.parts.iter().enumerate().all(|(number, part)| {
+        manifest.parts.iter().zip(expected).all(|(part, expected)| {
             let mut raw = Vec::new();
             for block in &part.blocks {
                 let file = &manifest.references[block.file as usize];
@@ -217,9 +217,8 @@ impl State {
                     Err(_) => return false,
                 }
             }
-            life.part(index, number) == Some(raw)
-        });
-        right && manifest.parts.len() == PARTS.len()
+            part.part_id == expected.id && raw == expected.bytes
+        })
     }
 
     /// Every proven snapshot restores to the very bytes.

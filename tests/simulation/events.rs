@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use chronik_snapshotd::format::Identity;
 
 use crate::{
-    checks::folder,
+    checks::{Found, folder},
     group::Replica,
     sidecar::Fleet,
     world::{BROKERS, CLUSTER, Shared, State},
@@ -245,21 +245,30 @@ impl State {
             .collect();
         let truncated = self.groups[group].replicas.iter().map(|one| one.compacted);
         let truncated = truncated.max().unwrap_or_default();
-        let rest_covers = |id| {
-            let mut others = folders.found.iter().filter(|(other, _)| **other != id);
-            others.any(|(_, found)| {
+        let shares = |found: &Found, files: &[String]| {
+            let mut references = found.references.iter();
+            references.any(|name| files.contains(name))
+        };
+        let rest_covers = |files: &[String]| {
+            let mut others = folders.found.values().filter(|found| !shares(found, files));
+            others.any(|found| {
                 found.proven && found.whole && found.lineage == lineage && found.index >= truncated
             })
         };
         let Some((id, files)) = candidates
             .into_iter()
             .rev()
-            .find(|(id, _)| rest_covers(*id))
+            .find(|(_, files)| rest_covers(files))
         else {
             return;
         };
+        let found = folders.found.iter();
+        let robbed: Vec<_> = found
+            .filter(|(_, found)| shares(found, &files))
+            .map(|(id, _)| *id)
+            .collect();
         self.note("--", format_args!("the data of {id} vanishes"));
-        self.folders[group].robbed.push(id);
+        self.folders[group].robbed.extend(robbed);
         for file in files {
             let key = folder(&self.groups[group]) + &file;
             self.bucket.remove(&key);

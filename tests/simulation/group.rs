@@ -16,7 +16,31 @@ pub(crate) struct Life {
     pub(crate) truncated: u64,
 }
 
-pub(crate) const PARTS: [&str; 3] = ["meta", "segment-0", "segment-1"];
+/// Entries in a sealed segment.
+const SEGMENT_ENTRIES: u64 = 4;
+/// Sealed segments that the state keeps; older ones are dropped, as a topic's retention does.
+const SEGMENTS_KEPT: u64 = 5;
+
+/// One part of a state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) id: String,
+    pub(crate) sealed: bool,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Part {
+    fn new(id: String, sealed: bool, mut seed: u64, len: u64) -> Self {
+        let len = usize::try_from(len).unwrap();
+        let mut bytes = Vec::with_capacity(len + 8);
+        while bytes.len() < len {
+            seed = mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15));
+            bytes.extend_from_slice(&seed.to_le_bytes());
+        }
+        bytes.truncate(len);
+        Self { id, sealed, bytes }
+    }
+}
 
 impl Life {
     pub(crate) fn new(lineage: Lineage, salt: u64) -> Self {
@@ -46,22 +70,25 @@ impl Life {
         LogId::new(term, index)
     }
 
-    /// The bytes of one part of the state after entry `index`; none if there is no such entry.
-    pub(crate) fn part(&self, index: u64, part: usize) -> Option<Vec<u8>> {
+    /// The state after entry `index`: sealed segments named by their content, the tail, and the rest; none if there is
+    /// no such entry.
+    pub(crate) fn parts(&self, index: u64) -> Option<Vec<Part>> {
         let fold = *self.folds.get(usize::try_from(index).ok()?)?;
-        let mut seed = mix(fold ^ part as u64);
-        // The last part is empty now and then.
-        let len = match part {
-            2 => (seed % 5) * 40,
-            _ => 20 + seed % 150,
-        };
-        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap() + 8);
-        while (bytes.len() as u64) < len {
-            seed = mix(seed.wrapping_add(0x9e37_79b9_7f4a_7c15));
-            bytes.extend_from_slice(&seed.to_le_bytes());
-        }
-        bytes.truncate(usize::try_from(len).unwrap());
-        Some(bytes)
+        let sealed = index / SEGMENT_ENTRIES;
+        let mut parts: Vec<Part> = (sealed.saturating_sub(SEGMENTS_KEPT)..sealed)
+            .map(|number| {
+                let end = usize::try_from((number + 1) * SEGMENT_ENTRIES).unwrap();
+                let seed = mix(self.folds[end] ^ 1);
+                let id = format!("seg-{number}-{:016x}", self.folds[end]);
+                Part::new(id, true, seed, 20 + seed % 150)
+            })
+            .collect();
+        // The tail is empty now and then.
+        let seed = mix(fold ^ 2);
+        parts.push(Part::new("tail".to_owned(), false, seed, (seed % 5) * 40));
+        let seed = mix(fold ^ 3);
+        parts.push(Part::new("meta".to_owned(), false, seed, 20 + seed % 100));
+        Some(parts)
     }
 }
 

@@ -30,6 +30,7 @@ const ALL: &[Mutation] = &[
     Mutation::RetentionKeepsOldest,
     Mutation::RetireWithoutLooking,
     Mutation::DataBeforeManifest,
+    Mutation::SweepOwnOnly,
 ];
 
 /// The first seed that notices, and what it says.

@@ -2,7 +2,7 @@
 //! a schedule in which everything fails at once explores little.
 
 use std::{
-    num::{NonZeroU64, NonZeroUsize},
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     time::Duration,
 };
 
@@ -55,6 +55,8 @@ pub(crate) struct Profile {
     pub(crate) policy: Options,
     pub(crate) verify: VerifyLevel,
     pub(crate) compression: Compression,
+    /// Every so many snapshots one is complete.
+    pub(crate) full_every: NonZeroU32,
     pub(crate) grace: Duration,
     pub(crate) check_interval: Duration,
     pub(crate) upload_part_bytes: u64,
@@ -106,6 +108,7 @@ impl Profile {
             },
             verify: rng.pick(&[VerifyLevel::Stored, VerifyLevel::Full]),
             compression: Compression::new(codec, None).unwrap(),
+            full_every: NonZeroU32::new(rng.pick(&[1, 3, 24])).unwrap(),
             grace: secs(rng, &[0, 0, 1, 10, 60]),
             check_interval: secs(rng, &[1, 5, 30]),
             upload_part_bytes: rng.pick(&[64, 256, 4_096]),
@@ -126,6 +129,8 @@ impl Profile {
         self.policy.min_interval = Duration::ZERO;
         self.policy.trailing_entries = 0;
         self.grace = Duration::ZERO;
+        // Files that are pointed into come and go quickly.
+        self.full_every = NonZeroU32::new(rng.pick(&[1, 2, 24])).unwrap();
         self.check_interval = Duration::from_secs(1);
         self.event_gap_max_ms = 1_500;
         self.slow = rng.pick(&[0, 50, 1_000]);

@@ -121,12 +121,17 @@ impl SimSink {
             ));
             return Err(SinkClosed);
         }
+        let expected = group.life().parts(last_included.index).unwrap_or_default();
         let empty = Vec::new();
-        let wrong = (0..manifest.parts.len()).find(|part| {
-            let received = self.parts.get(&u32::try_from(*part).unwrap());
-            group.life().part(last_included.index, *part).as_ref()
-                != Some(received.unwrap_or(&empty))
-        });
+        let right = |part: usize| {
+            let received = self.parts.get(&u32::try_from(part).unwrap());
+            expected.get(part).is_some_and(|expected| {
+                manifest.parts[part].part_id == expected.id
+                    && expected.bytes == *received.unwrap_or(&empty)
+            })
+        };
+        let mut parts = 0..manifest.parts.len().max(expected.len());
+        let wrong = parts.find(|part| *part >= manifest.parts.len() || !right(*part));
         if let Some(part) = wrong {
             let id = manifest.snapshot_id;
             state.violate(format!(

@@ -114,6 +114,7 @@ fn start(world: &Shared, number: usize) -> (Live, JoinHandle<()>) {
             policy: profile.policy,
             verify: profile.verify,
             compression: profile.compression,
+            full_every: profile.full_every,
         },
         plane,
         stop: stop.clone(),

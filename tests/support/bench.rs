@@ -1,7 +1,7 @@
 //! The pipeline in this process: on one side a scripted broker, on the other a store in memory that fails as planned.
 
 use std::{
-    num::{NonZeroU64, NonZeroUsize},
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     sync::Arc,
     time::Duration,
 };
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use chronik_snapshotd::{
     board::Board,
     broker::{GrpcBroker, GrpcOptions},
-    catalog::{Catalog, Sweeper},
+    catalog::{Catalog, Folder, Sweeper},
     clock::SystemClock,
     format::{
         Codec, Compression, CreatedBy, FORMAT_VERSION, FileName, ManifestDigest, Quarantine,
@@ -73,6 +73,7 @@ impl Bench {
                 policy: policy(),
                 verify: VerifyLevel::Full,
                 compression: Compression::new(Codec::None, None).unwrap(),
+                full_every: NonZeroU32::new(24).unwrap(),
                 progress_timeout: Duration::from_mins(1),
             },
             plane: DataPlane::new(
@@ -172,6 +173,11 @@ impl Bench {
         let mut sink = Installer::default();
         let restored = self.pipeline.restore(&request, &mut sink).await;
         (restored, sink)
+    }
+
+    /// The partition's folder as it is now.
+    pub async fn look(&self) -> Arc<Folder> {
+        self.pipeline.catalog.look(&orders()).await.unwrap()
     }
 
     pub fn key(&self, name: FileName) -> Key {

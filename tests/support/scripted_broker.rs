@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use chronik_snapshotd::{
-    format::PartHasher,
+    format::{PartDigest, PartHasher},
     proto::v1::{
         self, export_snapshot_response::Message, snapshot_broker_service_server as server,
     },
@@ -47,6 +47,8 @@ pub enum Lie {
     ShortPart,
     /// More bytes come than announced.
     LongPart,
+    /// A part is left out that nobody has.
+    Omits,
 }
 
 /// What the broker says of itself and how it behaves.
@@ -64,6 +66,8 @@ pub struct Script {
     pub applied_index: u64,
     pub first_log_index: u64,
     pub state: Bytes,
+    /// Content of a sealed part `seg-a` in front of the state; empty = there is none.
+    pub sealed: Bytes,
     pub lie: Lie,
     /// Pause before each MiB of an export, to be caught in the act.
     pub slow_ms: u64,
@@ -120,6 +124,7 @@ impl ScriptedBroker {
             term: 3,
             applied_index: 0,
             first_log_index: 1,
+            sealed: Bytes::new(),
             state: sample_state(100_000),
             lie: Lie::None,
             slow_ms: 0,
@@ -240,19 +245,21 @@ impl server::SnapshotBrokerService for Service {
     ) -> Result<Response<Self::ExportSnapshotStream>, Status> {
         let mut script = self.script.lock().unwrap();
         script.exports += 1;
-        if request.into_inner().newer_than_index >= script.applied_index {
+        let request = request.into_inner();
+        if request.newer_than_index >= script.applied_index {
             return Err(refuse(
                 Code::FailedPrecondition,
                 v1::ErrorReason::NothingNewer,
             ));
         }
         let pause = std::time::Duration::from_millis(script.slow_ms);
-        let messages = stream::iter(export(&script)).then(move |message| async move {
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-            }
-            message
-        });
+        let messages =
+            stream::iter(export(&script, &request.have_parts)).then(move |message| async move {
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
+                }
+                message
+            });
         if script.stall {
             let silent = messages.take(2).chain(stream::pending());
             return Ok(Response::new(silent.boxed()));
@@ -293,35 +300,41 @@ fn conf_state() -> v1::ConfState {
     }
 }
 
-fn export(script: &Script) -> Vec<Result<v1::ExportSnapshotResponse, Status>> {
-    let wrap = |message| {
-        Ok(v1::ExportSnapshotResponse {
-            message: Some(message),
-        })
-    };
+fn header(script: &Script, have_parts: &[String]) -> v1::SnapshotHeader {
     let lie = script.lie;
-    let real = v1::LogId {
+    let mut claimed = v1::LogId {
         term: script.term,
         index: script.applied_index,
     };
-    let mut claimed = real;
     match lie {
         Lie::IndexBack => claimed.index -= 1,
         Lie::IndexAhead => claimed.index += 1_000_000,
         _ => {}
     }
     let size_bytes = script.state.len() as u64;
-    let announced = match lie {
-        Lie::ShortPart => size_bytes + 1,
-        Lie::LongPart => size_bytes - 1,
-        _ => size_bytes,
+    let seg_a = v1::PartDescriptor {
+        part_id: "seg-a".to_owned(),
+        size_bytes: script.sealed.len() as u64,
+        sealed: true,
+        omitted: have_parts.iter().any(|part| part == "seg-a"),
     };
+    let state = v1::PartDescriptor {
+        part_id: "state".to_owned(),
+        size_bytes: match lie {
+            Lie::ShortPart => size_bytes + 1,
+            Lie::LongPart => size_bytes - 1,
+            _ => size_bytes,
+        },
+        sealed: false,
+        omitted: lie == Lie::Omits,
+    };
+    let seg_a = (!script.sealed.is_empty()).then_some(seg_a);
     let topic_id = if lie == Lie::OtherLineage {
         "topic-b".to_owned()
     } else {
         script.topic_id.clone()
     };
-    let header = v1::SnapshotHeader {
+    v1::SnapshotHeader {
         lineage: Some(v1::Lineage {
             cluster_id: script.cluster_id.clone(),
             incarnation: script.incarnation,
@@ -335,17 +348,38 @@ fn export(script: &Script) -> Vec<Result<v1::ExportSnapshotResponse, Status>> {
             conf_state()
         }),
         state_codec: "raw/1".to_owned(),
-        parts: vec![v1::PartDescriptor {
-            part_id: "state".to_owned(),
-            size_bytes: announced,
-            sealed: false,
-            omitted: false,
-        }],
+        parts: seg_a.into_iter().chain([state]).collect(),
+    }
+}
+
+fn export(
+    script: &Script,
+    have_parts: &[String],
+) -> Vec<Result<v1::ExportSnapshotResponse, Status>> {
+    let wrap = |message| {
+        Ok(v1::ExportSnapshotResponse {
+            message: Some(message),
+        })
     };
+    let lie = script.lie;
+    let header = header(script, have_parts);
+    let mut claimed = header.last_included.unwrap();
+    let sends_sealed = header.parts.len() > 1 && !header.parts[0].omitted;
+    let state_number = u32::try_from(header.parts.len() - 1).unwrap();
+    let announced = header.parts.last().unwrap().size_bytes;
     let mut messages = vec![wrap(Message::Header(header))];
+    let mut digests = Vec::new();
+    if sends_sealed {
+        let data = script.sealed.clone();
+        messages.push(wrap(Message::Chunk(v1::SnapshotChunk { part: 0, data })));
+        let mut hasher = PartHasher::new();
+        hasher.update(&script.sealed);
+        digests.push(wire_digest(0, &hasher.finish()));
+    }
     for chunk in script.state.chunks(1024 * 1024) {
         let data = script.state.slice_ref(chunk);
-        messages.push(wrap(Message::Chunk(v1::SnapshotChunk { part: 0, data })));
+        let part = state_number;
+        messages.push(wrap(Message::Chunk(v1::SnapshotChunk { part, data })));
     }
     match lie {
         Lie::NoTrailer => return messages,
@@ -364,15 +398,25 @@ fn export(script: &Script) -> Vec<Result<v1::ExportSnapshotResponse, Status>> {
         Lie::OtherPosition => claimed.index += 1,
         _ => {}
     }
+    digests.push(wire_digest(state_number, &digest));
+    let sealed_bytes = if sends_sealed {
+        script.sealed.len() as u64
+    } else {
+        0
+    };
     messages.push(wrap(Message::Trailer(v1::SnapshotTrailer {
         last_included: Some(claimed),
-        total_size_bytes: announced,
-        digests: vec![v1::PartDigest {
-            part: 0,
-            size_bytes,
-            crc32: digest.crc32,
-            xxh3_128: Bytes::copy_from_slice(&digest.xxh3_128.to_be_bytes()),
-        }],
+        total_size_bytes: sealed_bytes + announced,
+        digests,
     })));
     messages
+}
+
+fn wire_digest(part: u32, digest: &PartDigest) -> v1::PartDigest {
+    v1::PartDigest {
+        part,
+        size_bytes: digest.size_bytes,
+        crc32: digest.crc32,
+        xxh3_128: Bytes::copy_from_slice(&digest.xxh3_128.to_be_bytes()),
+    }
 }

@@ -184,6 +184,24 @@ impl World {
         }
     }
 
+    /// Waits until broker 1's sidecar has ticked `count` times more.
+    pub async fn wait_ticks(&self, count: usize) {
+        let (mut last, mut seen) = (0, 0);
+        let address = self.cluster.node(1).unwrap().sidecar_grpc_address();
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while seen <= count {
+            assert!(tokio::time::Instant::now() < deadline, "no ticks");
+            if let Ok(body) = chronik_harness::get(&address, "/status").await {
+                let status: serde_json::Value = serde_json::from_str(&body).unwrap();
+                let tick = status["daemon"]["last_tick_at_unix_ms"].as_i64().unwrap();
+                if tick != last && tick != 0 {
+                    (last, seen) = (tick, seen + 1);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Takes a snapshot through the Admin service of broker 1's sidecar and waits for its proof.
     pub async fn trigger(&self) -> v1::TriggerSnapshotResponse {
         self.trigger_on(1, TOPIC).await

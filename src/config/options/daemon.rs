@@ -36,6 +36,28 @@ pub static COMPRESSION_THREADS: OptionSpec = OptionSpec {
 };
 
 /// See [`OptionSpec::effect`].
+pub static INCREMENTAL: OptionSpec = OptionSpec {
+    key: "INCREMENTAL",
+    group: Group::Data,
+    kind: ValueKind::Switch,
+    default: DefaultValue::Value("true"),
+    unit: "",
+    effect: "A snapshot points to what the one before it has stored already, and only the rest is exported and uploaded. `false` makes every snapshot complete.",
+    interaction: "Only parts that the broker calls sealed are ever pointed to, and only while COMPRESSION stays the same.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static INCREMENTAL_FULL_EVERY: OptionSpec = OptionSpec {
+    key: "INCREMENTAL_FULL_EVERY",
+    group: Group::Data,
+    kind: ValueKind::Whole { min: 1, max: 1000 },
+    default: DefaultValue::Value("24"),
+    unit: "snapshots",
+    effect: "Of so many snapshots of a partition in a row one is complete: it needs no file of an earlier one, and all of it is read back.",
+    interaction: "1 is the same as INCREMENTAL=false.",
+};
+
+/// See [`OptionSpec::effect`].
 pub static VERIFY: OptionSpec = OptionSpec {
     key: "VERIFY",
     group: Group::Data,

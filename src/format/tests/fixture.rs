@@ -52,6 +52,7 @@ pub(in crate::format) fn snapshot(
         created_at_unix_ms: 1_795_000_000_000,
         created_by: by(),
         codec,
+        increment: 0,
         parts: Vec::new(),
     };
     let mut encoder = BlockEncoder::new(Compression::new(codec, None).unwrap()).unwrap();

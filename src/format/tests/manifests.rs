@@ -225,9 +225,26 @@ fn references_are_snap_files_of_this_lineage_each_used_once() {
         };
         SnapName { id, number }.to_string()
     };
+    let with_earlier = |m: &mut Manifest, position: usize| {
+        let earlier = other(m, m.snapshot_id.lineage_hash, 0);
+        m.references.insert(position, earlier);
+        m.increment = 1;
+    };
     assert_eq!(
-        rule(|m| m.references.push(other(m, m.snapshot_id.lineage_hash, 0))),
+        rule(|m| with_earlier(m, 1)),
         Rule::ReferenceUnused { reference: 1 }
+    );
+    assert_eq!(
+        rule(|m| with_earlier(m, 0)),
+        Rule::OwnFileNumber { reference: 1 }
+    );
+    assert_eq!(rule(|m| m.increment = 1), Rule::Increment);
+    assert_eq!(
+        rule(|m| {
+            with_earlier(m, 1);
+            m.increment = 0;
+        }),
+        Rule::Increment
     );
     assert_eq!(
         rule(|m| m.references.push(other(m, 1, 0))),
@@ -260,6 +277,7 @@ fn sealed_parts_are_adopted_from_an_earlier_snapshot() {
         &[("seg-0", true, b"old"), ("state", false, b"x")],
     );
     let mut manifest = later(&[("seg-1", true, b"new")]);
+    manifest.increment = 1;
     assert!(manifest.adopt(&earlier, &earlier.parts[0]).is_some());
     assert!(
         manifest.adopt(&earlier, &earlier.parts[1]).is_none(),
@@ -281,6 +299,7 @@ fn sealed_parts_are_adopted_from_an_earlier_snapshot() {
 
     let mut third = later(&[]);
     third.references.clear();
+    third.increment = 2;
     assert!(third.adopt(&manifest, &manifest.parts[1]).is_some());
     assert_eq!(
         third.references, earlier.references,
@@ -298,6 +317,7 @@ fn adopted_blocks_may_not_overlap() {
     let (earlier, _) = fixture::snapshot(Codec::Gzip, &[("a", true, b"one"), ("b", true, b"two")]);
     let mut manifest = later(&[]);
     manifest.references.clear();
+    manifest.increment = 1;
     manifest.adopt(&earlier, &earlier.parts[1]).unwrap();
     manifest.adopt(&earlier, &earlier.parts[0]).unwrap();
     manifest.seal().unwrap();
