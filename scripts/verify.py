@@ -86,7 +86,7 @@ def test_jobs():
     """Every test of the workspace: those that keep a core busy, those that mostly wait, and all others."""
     busy, waiting, others = [], [], []
     half = half_of_the_cores()
-    mutants = build("--features", "mutations", "--test", "simulation")
+    mutants = build("--workspace", "--features", "chronik-snapshotd/mutations", "--test", "simulation")
     # Last, so that the programs that the other tests start are those without mutations.
     subprocess.run([CARGO, "build", "--locked", "--workspace", "--bins"], cwd=ROOT, check=True)
     for package, source, program in build("--workspace"):

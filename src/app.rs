@@ -61,6 +61,8 @@ const MAX_STREAMS: u32 = 128;
 /// Largest request: a `BootstrapBegin` with many codecs is far below.
 const MAX_REQUEST_BYTES: usize = 1 << 20;
 const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Check-quorum ends a deposed leader within some election time-outs, which are seconds at most.
+const DEPOSED_LEADER_MAX: Duration = Duration::from_secs(10);
 /// Time for listeners to close after everything else has ended.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
@@ -303,6 +305,7 @@ fn build_pipeline(
             compression: config.compression,
             full_every: config.full_every,
             progress_timeout: config.progress_timeout,
+            deposed_leader_max: DEPOSED_LEADER_MAX,
         },
         plane: DataPlane::new(budget, workers, upload_rate),
         stop: stop.clone(),

@@ -136,3 +136,25 @@ async fn a_broker_that_gives_a_sealed_name_to_other_bytes_is_asked_for_everythin
     assert!(!manifest.references.contains(&snap_of(first).to_string()));
     assert!(proven_and_whole(&bench, second).await);
 }
+
+/// One block of many is damaged, and another snapshot that uses the file was found out already.
+#[tokio::test]
+async fn a_log_is_not_cut_on_a_file_that_a_damaged_snapshot_shares_before_all_of_it_was_read() {
+    let bench = Bench::start().await;
+    bench.broker.script().sealed = sample_state(30 << 20);
+    bench.broker.script().state = sample_state(1_000);
+    let first = bench.snapshot().await;
+    let second = next_snapshot(&bench).await.snapshot.unwrap();
+    assert_eq!(manifest(&bench, second).await.increment, 1);
+    let file = bench.key(FileName::Snap(snap_of(first)));
+    let store = bench.another().pipeline.catalog.store().clone();
+    let mut bytes = store.get(&file, 64 << 20).await.unwrap().bytes.to_vec();
+    bytes[9 << 20] ^= 1;
+    store.put(&file, bytes.into()).await.unwrap();
+    bench.mark(first).await;
+    let report = bench.another().visit(|_| {}).await;
+    let error = report.error.unwrap();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    assert!(bench.broker.script().compactions.is_empty());
+    assert!(bench.exists(FileName::Quarantine(second)).await);
+}

@@ -267,6 +267,16 @@ async fn a_cluster_that_lost_every_disk_comes_back_from_the_store_and_a_survivor
     world.wait_whole(TOPIC).await;
     world.check_every_record().await;
 
+    // Brokers that lose their disk one after the other still have the token, also beside one that joined without.
+    world.cluster.begin_with(&Beginning::Restore(again.clone()));
+    for id in [3, 2] {
+        world.cluster.kill_broker(id).unwrap();
+        world.cluster.wipe_broker(id).unwrap();
+        world.cluster.start_broker(id).unwrap();
+        world.wait_whole("__meta").await;
+        world.wait_whole(TOPIC).await;
+    }
+
     // All disks are lost again, and the token stayed in the start script: it has been used.
     lose_every_disk(&mut world);
     world.cluster.begin_with(&Beginning::Restore(again));
@@ -289,6 +299,26 @@ async fn a_founder_that_asked_nobody_does_not_speak_for_those_who_did() {
     world.cluster.start_broker(1).unwrap();
     // Some of the times broker 1 says that the cluster is there.
     wait_refused(&mut world, &[2, 3], "harness lived before", 3).await;
+}
+
+/// Nor does it keep them from founding one over an empty store.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_that_asked_nobody_keeps_nobody_from_founding_a_new_cluster() {
+    let mut world = World::start(3, |options| options).await;
+    lose_every_disk(&mut world);
+    for id in 1..=3 {
+        world.cluster.kill_sidecar(id).unwrap();
+    }
+    fs::remove_dir_all(world.dir.path().join("store/snapshots")).unwrap();
+    let sidecar = world.cluster.sidecar_mut(1).unwrap();
+    sidecar.set_env("CHRONIK_SNAPSHOT_BOOTSTRAP_ENABLED", "false");
+    world.cluster.begin_with(&Beginning::Found);
+    for id in 1..=3 {
+        world.cluster.start_sidecar(id).unwrap();
+        world.cluster.start_broker(id).unwrap();
+    }
+    world.cluster.wait_formed().await.unwrap();
+    world.wait_whole("__meta").await;
 }
 
 /// Two disks of three are gone. What the third one has applied is committed: its sidecar can still save it.

@@ -84,7 +84,7 @@ pub struct Identity {
     pub replica_uuid: Uuid,
     /// The members that the cluster was created with; empty when this broker came later or came back.
     pub initial_members: Vec<Member>,
-    /// The restore that this life of the cluster began with, for those who began it.
+    /// The restore that this life of the cluster began with, as far as known.
     #[serde(default)]
     pub restore_uuid: Option<Uuid>,
     /// A founder's sidecar looked into the store and saw that this life of the cluster had not lived before.

@@ -73,7 +73,7 @@ pub enum JoinError {
     OtherRestore {
         /// The incarnation.
         incarnation: u64,
-        /// Theirs; empty = it did not begin with a restore.
+        /// Theirs.
         theirs: String,
         /// Of the token.
         ours: Uuid,
@@ -203,7 +203,7 @@ async fn ask_all(clients: &Clients, me: &Member) -> BTreeMap<i32, WhoAmIResponse
 pub enum Place {
     /// In one that exists.
     Found(Identity),
-    /// In one that this broker and its peers would create.
+    /// In one that this broker and its peers would create, or that its peers have created and nobody has led yet.
     Founder(Identity),
 }
 
@@ -218,14 +218,22 @@ pub async fn find_cluster(
         let answers = ask_all(clients, me).await;
         let restore = args.restore_token.as_ref();
         let life = restore.map_or(0, |token| token.incarnation);
+        let others = args.peers.0.len() - 1;
         let formed = answers.values().filter(|answer| answer.formed);
         // A survivor of a former life speaks for nobody.
         if let Some(formed) = formed.max_by_key(|answer| answer.incarnation)
             && formed.incarnation >= life
         {
-            return join_formed(args, formed, me).map(Place::Found);
+            let identity = join_formed(args, formed, me)?;
+            // One of the first in a cluster that nobody has led yet, as all others say: nothing can have been compacted.
+            let unled = !answers.values().any(|answer| answer.authoritative);
+            let begins = identity.is_founder() && unled && answers.len() == others;
+            return Ok(if begins {
+                Place::Founder(identity)
+            } else {
+                Place::Found(identity)
+            });
         }
-        let others = args.peers.0.len() - 1;
         let may_found = args.initial_cluster == Some(InitialCluster::New) || restore.is_some();
         let wanted = restore.map(ToString::to_string).unwrap_or_default();
         let agreed = answers
@@ -268,9 +276,10 @@ fn join_formed(
         });
     }
     let restore_uuid = formed.restore_uuid.parse().ok();
+    // A peer that joined later may not know.
     if let Some(token) = &args.restore_token
         && token.incarnation == formed.incarnation
-        && restore_uuid != Some(token.restore_uuid)
+        && restore_uuid.is_some_and(|theirs: Uuid| theirs != token.restore_uuid)
     {
         return Err(JoinError::OtherRestore {
             incarnation: formed.incarnation,
@@ -293,7 +302,7 @@ fn join_formed(
         broker_id: me.broker_id,
         replica_uuid: me.replica_uuid,
         initial_members: if am_founder { founders } else { Vec::new() },
-        restore_uuid: restore_uuid.filter(|_| am_founder),
+        restore_uuid,
         looked: false,
     })
 }

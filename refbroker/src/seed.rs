@@ -299,7 +299,11 @@ impl Seeder {
     }
 
     async fn begin(&self, replica: &NewReplica, wish: Wish) -> BootstrapBegin {
-        let (min_index, _) = self.group_info(replica.group_id).await;
+        // Whoever only looks wants to know what there is, not whether it is enough.
+        let min_index = match wish {
+            Wish::Seed => self.group_info(replica.group_id).await.0,
+            Wish::Look => 0,
+        };
         BootstrapBegin {
             partition: Some(partition_of(replica)),
             lineage: Some(self.lineage_of(replica)),

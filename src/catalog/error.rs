@@ -89,11 +89,13 @@ pub enum CatalogError {
         restore_uuid: uuid::Uuid,
     },
     /// A file that the manifest points into is being deleted or is gone.
-    #[error("{file} is {state}: the snapshot is not proven, and the next one starts anew")]
+    #[error(
+        "{file} is {state}: nothing may rest on the snapshot, and the next one does not point into this file"
+    )]
     Undermined {
         /// The `.snap` file.
         file: String,
-        /// "flagged for deletion", "gone" or "of another size".
+        /// "flagged for deletion", "gone", "of another size" or "used by a snapshot that does not verify".
         state: &'static str,
     },
     /// A manifest was listed and is gone.

@@ -119,6 +119,12 @@ impl Folder {
         first.proof.is_none().then_some(first)
     }
 
+    /// A snapshot that does not verify points into this file: what damaged it there may have damaged more of it.
+    pub fn is_suspicious(&self, file: &str) -> bool {
+        let mut damaged = self.snapshots.iter().filter(|it| it.quarantined);
+        damaged.any(|it| it.manifest.references.iter().any(|used| used == file))
+    }
+
     /// The snapshot with this id.
     pub fn find(&self, id: SnapshotId) -> Option<&Snapshot> {
         self.snapshots.iter().find(|snapshot| snapshot.id == id)

@@ -64,7 +64,7 @@ impl Pipeline {
             return Err(scope().error(Cause::Diverged));
         }
         self.activity(partition, "truncating the log");
-        let proven = match self.recheck(info, base).await {
+        let proven = match self.recheck(info, folder, base).await {
             Ok(proven) => proven,
             Err(cause) => {
                 self.metrics.compaction_blocked(unproven_reason(&cause));
@@ -124,7 +124,12 @@ impl Pipeline {
     }
 
     /// Everything that must be true of the store right before a cut, read anew.
-    async fn recheck(&self, info: &BrokerInfo, base: &Snapshot) -> Result<Snapshot, Cause> {
+    async fn recheck(
+        &self,
+        info: &BrokerInfo,
+        folder: &Folder,
+        base: &Snapshot,
+    ) -> Result<Snapshot, Cause> {
         if mutation::active(Mutation::TrustTheList)
             || mutation::active(Mutation::TruncateBeforeProof)
         {
@@ -134,10 +139,18 @@ impl Pipeline {
         let partition = &base.manifest.partition;
         let proven = self.catalog.reread_proven(partition, base.id).await?;
         self.catalog.head_files(&proven.manifest).await?;
+        let place = self.plane_folder(partition);
+        let mut files = proven.manifest.references.iter();
+        if files.any(|file| folder.is_suspicious(file)) {
+            // It shares a file with a damaged snapshot: one block of many proves nothing.
+            let (manifest, all) = (&proven.manifest, plane::Scope::All);
+            plane::verify_full(&self.plane, &place, manifest, all, &self.abort).await?;
+            return Ok(proven);
+        }
         // Another block each time: the tail of a random id is as good as a die.
         let pick =
             u64::from(self.clock.new_uuid().as_fields().1) ^ self.clock.new_uuid().as_u64_pair().1;
-        plane::spot_check(&self.plane_folder(partition), &proven.manifest, pick).await?;
+        plane::spot_check(&place, &proven.manifest, pick).await?;
         Ok(proven)
     }
 }

@@ -112,9 +112,8 @@ pub enum Cause {
     Diverged,
     /// The leader's log ends before a snapshot of its own lineage.
     #[error(
-        "the leader's log ends at {last_log_index} and {snapshot_id} is of this life of the topic: the broker went back to an \
-         earlier state, or the snapshot is not its own; nothing is snapshotted, truncated or deleted until an operator has \
-         looked"
+        "the leader's log ends at {last_log_index} and {snapshot_id} is of this life of the topic: the brokers went back to \
+         an earlier state; snapshots beyond are set aside and kept, and hold what is gone from the brokers"
     )]
     WentBack {
         /// Where the log ends.

@@ -64,6 +64,8 @@ pub struct PipelineOptions {
     pub full_every: NonZeroU32,
     /// An export that brings no message for this long is given up.
     pub progress_timeout: Duration,
+    /// Longest time for which a leader that was deposed goes on believing that it leads.
+    pub deposed_leader_max: Duration,
 }
 
 /// Everything a visit or a restore works with. Shared by all of them.

@@ -101,7 +101,6 @@ impl Pipeline {
     ) -> Result<(), PipelineError> {
         let partition = &manifest.partition;
         let id = manifest.snapshot_id;
-        let scope = || Scope::new(Stage::Verify, partition).snapshot(id);
         // Retired meanwhile: nothing to mark.
         match self.catalog.read_manifest(partition, id).await {
             Ok((_, current)) if current == digest => {}
@@ -116,19 +115,32 @@ impl Pipeline {
         if problem.kind() != Kind::Corrupt {
             return Ok(());
         }
+        tracing::error!(%partition, snapshot_id = %id, "snapshot does not verify: quarantined");
+        self.set_aside(info, manifest, digest, chain(&problem))
+            .await
+    }
+
+    /// Marks a snapshot: nothing rests on it any more, and it is never deleted.
+    pub(super) async fn set_aside(
+        &self,
+        info: &BrokerInfo,
+        manifest: &Manifest,
+        digest: ManifestDigest,
+        reason: String,
+    ) -> Result<(), PipelineError> {
+        let (partition, id) = (&manifest.partition, manifest.snapshot_id);
+        tracing::error!(%partition, snapshot_id = %id, reason, "snapshot set aside");
+        self.metrics.quarantined();
         let mark = Quarantine {
             format_version: FORMAT_VERSION,
             snapshot_id: id,
             manifest_digest: digest,
-            reason: chain(&problem),
+            reason,
             at_unix_ms: unix_ms(self.clock.wall()),
             by: Self::created_by(info.broker_id),
         };
-        tracing::error!(%partition, snapshot_id = %id, reason = mark.reason, "snapshot does not verify: quarantined");
-        self.metrics.quarantined();
-        self.catalog
-            .quarantine(partition, &mark)
-            .await
-            .map_err(|error| scope().error(error))
+        let written = self.catalog.quarantine(partition, &mark).await;
+        let scope = || Scope::new(Stage::Verify, partition).snapshot(id);
+        written.map_err(|error| scope().error(error))
     }
 }

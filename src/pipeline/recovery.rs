@@ -79,11 +79,13 @@ pub enum RecoveryError {
     },
     /// A snapshot went away between its choice and the commit of the plan.
     #[error(
-        "a new incarnation has begun, but {partition}: {snapshot_id} changed while its plan was written ({problem}); is a \
-         broker or sidecar of the former incarnation still running? stop it and run restore-cluster again, without \
-         --confirm first"
+        "the incarnation of the token {token} has begun, but {partition}: {snapshot_id} changed while its plan was written \
+         ({problem}); is a broker or sidecar of the former incarnation still running? stop it and run restore-cluster again, \
+         without --confirm first; the token is of no use"
     )]
     Changed {
+        /// The token of the incarnation.
+        token: RestoreToken,
         /// Whose.
         partition: TopicPartition,
         /// Which.
@@ -354,7 +356,14 @@ impl Recovery {
             prefix: self.catalog.keys().folder(&folder.partition),
         };
         let manifest = &snapshot.manifest;
-        let looked = match self.check {
+        // One block of a file proves nothing about the others once some of it is known to be damaged.
+        let mut files = manifest.references.iter();
+        let check = if files.any(|file| folder.is_suspicious(file)) {
+            Check::Full
+        } else {
+            self.check
+        };
+        let looked = match check {
             Check::Quick => plane::spot_check(&place, manifest, u64::MAX).await,
             Check::Full => {
                 let all = plane::Scope::All;
@@ -407,7 +416,7 @@ impl Recovery {
         written.map_err(begun)?;
         // Nothing of the former incarnation begins a deletion any more. What was under way has shown by now.
         for planned in &plan.partitions {
-            self.confirm(planned, begun).await?;
+            self.confirm(planned, &token, begun).await?;
         }
         Ok(token)
     }
@@ -415,6 +424,7 @@ impl Recovery {
     async fn confirm(
         &self,
         planned: &PlannedPartition,
+        token: &RestoreToken,
         unknown: impl Fn(CatalogError) -> RecoveryError,
     ) -> Result<(), RecoveryError> {
         let PlannedPartition {
@@ -424,13 +434,15 @@ impl Recovery {
             ..
         } = planned;
         let changed = |problem| RecoveryError::Changed {
+            token: token.clone(),
             partition: partition.clone(),
             snapshot_id: *snapshot_id,
             problem,
         };
         let check = async {
             let (manifest, digest) = self.catalog.read_manifest(partition, *snapshot_id).await?;
-            self.catalog.confirm_files(&manifest).await?;
+            // Flags of sidecars that were stopped say nothing: the manifest was there when theirs listed last.
+            self.catalog.head_files(&manifest).await?;
             Ok::<ManifestDigest, CatalogError>(digest)
         };
         match check.await {

@@ -125,9 +125,7 @@ fn usable(folder: &Folder, file: &str, end_bytes: u64) -> Result<u64, &'static s
     if folder.flags.iter().any(|flag| flag.snap == name) {
         return Err("flagged for deletion");
     }
-    let mut damaged = folder.snapshots.iter().filter(|it| it.quarantined);
-    let suspicious = damaged.any(|it| it.manifest.references.iter().any(|used| used == file));
-    if suspicious {
+    if folder.is_suspicious(file) {
         return Err("used by a snapshot that does not verify");
     }
     Ok(*stored_bytes)

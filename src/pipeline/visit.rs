@@ -154,43 +154,55 @@ impl Pipeline {
     }
 
     /// A leader has every entry that a snapshot of its lineage can hold. One whose log ends before went back in time, as
-    /// all replicas do that are put back to an older copy of their disks. What was listed after the folder counts, and
-    /// only of a leader that knows the snapshot's term: one that was deposed may not know what others have committed.
+    /// all replicas do that are put back to an older copy of their disks: the snapshots beyond are of a history that is
+    /// gone. They are set aside, so that no log is cut and no replica seeded on them, and kept for an operator.
+    ///
+    /// What counts is listed after the folder, and was said by a leader that still leads in the same term when a deposed
+    /// one would know that it is one.
     async fn check_history(
         &self,
         request: &VisitRequest,
         folder: &Folder,
     ) -> Result<(), PipelineError> {
-        let beyond = |replica: &Replica| {
-            let leads = replica.facts.role == Role::Leader;
-            let mut snapshots = folder.of_lineage(&request.lineage).filter(|_| leads);
-            snapshots
-                .find(|snapshot| {
-                    let end = snapshot.last_included();
-                    end.index > replica.facts.last_log_index && end.term <= replica.term
-                })
-                .map(|snapshot| snapshot.id)
-        };
-        if beyond(&request.replica).is_none() {
+        if beyond(folder, &request.lineage, &request.replica).is_empty() {
             return Ok(());
         }
         let partition = &request.replica.partition;
-        let scope = || Scope::new(Stage::Look, partition);
-        let listed = self.broker.list_replicas(Some(partition)).await;
-        let listed = listed.map_err(|error| scope().error(error))?;
-        let replica = listed
-            .first()
-            .filter(|replica| replica.topic_id == request.lineage.topic_id);
-        let Some((replica, snapshot_id)) =
-            replica.and_then(|replica| Some((replica, beyond(replica)?)))
-        else {
+        let Some(leader) = self.listed(request).await? else {
             return Ok(());
         };
+        let lost = beyond(folder, &request.lineage, &leader);
+        let Some(newest) = lost.first() else {
+            return Ok(());
+        };
+        tokio::time::sleep(self.options.deposed_leader_max).await;
+        let still = self.listed(request).await?;
+        if still.is_none_or(|still| still.facts.role != Role::Leader || still.term != leader.term) {
+            return Ok(());
+        }
         self.metrics.divergence();
-        Err(scope().snapshot(snapshot_id).error(Cause::WentBack {
-            last_log_index: replica.facts.last_log_index,
+        let last_log_index = leader.facts.last_log_index;
+        for snapshot in &lost {
+            let reason =
+                format!("it ends beyond the log of its leader, which ended at {last_log_index}");
+            let marked = self.set_aside(&request.info, &snapshot.manifest, snapshot.digest, reason);
+            marked.await?;
+        }
+        let snapshot_id = newest.id;
+        let scope = Scope::new(Stage::Look, partition).snapshot(snapshot_id);
+        Err(scope.error(Cause::WentBack {
+            last_log_index,
             snapshot_id,
         }))
+    }
+
+    /// The replica as the broker has it now, if it is of the same life of the topic.
+    async fn listed(&self, request: &VisitRequest) -> Result<Option<Replica>, PipelineError> {
+        let partition = &request.replica.partition;
+        let listed = self.broker.list_replicas(Some(partition)).await;
+        let listed = listed.map_err(|error| Scope::new(Stage::Look, partition).error(error))?;
+        let same_life = |replica: &Replica| replica.topic_id == request.lineage.topic_id;
+        Ok(listed.into_iter().next().filter(same_life))
     }
 
     pub(super) async fn look(
@@ -229,29 +241,32 @@ impl Pipeline {
     async fn cover(
         &self,
         request: &VisitRequest,
-        folder: &Folder,
+        folder: &Arc<Folder>,
         trigger: Trigger,
     ) -> Result<Option<SnapshotId>, PipelineError> {
         let partition = &request.replica.partition;
+        let mut folder = folder.clone();
         if let Some(orphan) = folder.adoptable(&request.lineage) {
             tracing::info!(%partition, snapshot_id = %orphan.id, "adopting a snapshot without a proof");
-            match self
-                .prove(&request.info, &orphan.manifest, orphan.digest)
-                .await
-            {
-                Ok(()) => return Ok(Some(orphan.id)),
+            let (id, manifest, digest) = (orphan.id, orphan.manifest.clone(), orphan.digest);
+            match self.prove(&request.info, &manifest, digest).await {
+                Ok(()) => return Ok(Some(id)),
                 Err(error) if matches!(error.kind(), Kind::Cancelled | Kind::Unavailable) => {
                     return Err(error);
                 }
                 // A snapshot that cannot be proven is no reason not to take another one.
-                Err(error) => tracing::warn!(%partition, %error, "adoption failed"),
+                Err(error) => {
+                    tracing::warn!(%partition, %error, "adoption failed");
+                    // It may bear a mark now.
+                    folder = self.look(partition).await?;
+                }
             }
         }
         if self.stop.is_cancelled() {
             return Err(Scope::new(Stage::Export, partition).error(Cause::Cancelled));
         }
         tracing::info!(%partition, trigger = trigger.as_str(), "taking a snapshot");
-        self.take_snapshot(&request.info, &request.replica, &request.lineage, folder)
+        self.take_snapshot(&request.info, &request.replica, &request.lineage, &folder)
             .await
     }
 
@@ -281,4 +296,15 @@ impl Pipeline {
         self.board
             .partition(partition, |status| status.activity = activity);
     }
+}
+
+/// Snapshots of the lineage, newest first, that end beyond the log of this leader and are not set aside.
+fn beyond<'a>(folder: &'a Folder, lineage: &Lineage, replica: &Replica) -> Vec<&'a Snapshot> {
+    let leads = replica.facts.role == Role::Leader;
+    let snapshots = folder.of_lineage(lineage);
+    let lost = snapshots.filter(|snapshot| {
+        let end = snapshot.last_included().index;
+        leads && !snapshot.quarantined && end > replica.facts.last_log_index
+    });
+    lost.collect()
 }

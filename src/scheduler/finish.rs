@@ -61,15 +61,18 @@ impl Scheduler {
         match &report.error {
             None => {
                 memory.failures = 0;
+                memory.damages = 0;
                 memory.not_before = None;
             }
             Some(error) => {
                 memory.failures = memory.failures.saturating_add(1);
-                let backoff = match error.kind() {
-                    Kind::Corrupt => DAMAGE_BACKOFF,
-                    _ => PARTITION_BACKOFF,
+                let jitter = self.pipeline.clock.jitter();
+                let wait = if error.kind() == Kind::Corrupt {
+                    memory.damages = memory.damages.saturating_add(1);
+                    DAMAGE_BACKOFF.after(memory.damages, jitter)
+                } else {
+                    PARTITION_BACKOFF.after(memory.failures, jitter)
                 };
-                let wait = backoff.after(memory.failures, self.pipeline.clock.jitter());
                 memory.not_before = Some(now + wait);
                 log_failure(error, memory.failures, wait);
             }

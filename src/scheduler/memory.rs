@@ -47,6 +47,8 @@ pub(super) struct Memory {
     pub(super) due_since: Option<Instant>,
     pub(super) last_start: Option<Instant>,
     pub(super) failures: u32,
+    /// Failures since the last success that found damage.
+    pub(super) damages: u32,
     pub(super) not_before: Option<Instant>,
     /// Looks in a row that did not find what was hoped for.
     pub(super) idle_looks: u32,
@@ -89,6 +91,7 @@ impl Memory {
             due_since: None,
             last_start: None,
             failures: 0,
+            damages: 0,
             not_before: None,
             idle_looks: 0,
             next_look: now,

@@ -69,6 +69,8 @@ struct Shared {
     tasks: TaskTracker,
     stop: CancellationToken,
     slots: Semaphore,
+    /// Calls whose asker is being compared with the broker.
+    askers: Semaphore,
     next_run: AtomicU64,
     running: Mutex<HashMap<TopicPartition, Run>>,
 }
@@ -92,6 +94,7 @@ impl BootstrapService {
             tasks,
             stop,
             slots: Semaphore::new(options.max_concurrent),
+            askers: Semaphore::new(MAX_CONVERSATIONS),
             next_run: AtomicU64::new(0),
             running: Mutex::new(HashMap::new()),
         };
@@ -160,7 +163,11 @@ impl Shared {
             return Ok(());
         }
         let started = self.pipeline.clock.now();
-        let asked = self.pipeline.ask_broker(request).await;
+        let _place = self.askers.try_acquire().map_err(|_| too_many())?;
+        let asked = tokio::select! {
+            () = self.stop.cancelled() => return Err(stopping_status().1),
+            asked = self.pipeline.ask_broker(request) => asked,
+        };
         asked.map(drop).map_err(|error| {
             let (label, status) = failure(&error);
             let partition = &request.partition;
@@ -174,13 +181,7 @@ impl Shared {
     fn enter(&self, partition: &TopicPartition) -> Result<(u64, CancellationToken), Status> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.len() >= MAX_CONVERSATIONS && !running.contains_key(partition) {
-            let message =
-                format!("{MAX_CONVERSATIONS} bootstraps are waiting or running already; try again");
-            return Err(convert::refusal(
-                Code::ResourceExhausted,
-                v1::ErrorReason::TooManyStreams,
-                message,
-            ));
+            return Err(too_many());
         }
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
         let superseded = CancellationToken::new();
@@ -287,6 +288,16 @@ async fn signs_of_life(
         };
         let _ = outgoing.try_send(Ok(message));
     }
+}
+
+fn too_many() -> Status {
+    let message =
+        format!("{MAX_CONVERSATIONS} bootstraps are waiting or running already; try again");
+    convert::refusal(
+        Code::ResourceExhausted,
+        v1::ErrorReason::TooManyStreams,
+        message,
+    )
 }
 
 fn superseded_status() -> (BootstrapResult, Status) {

@@ -122,7 +122,7 @@ families! {
     QUARANTINED: Counter "quarantined_total" [] "snapshots",
         "Snapshots set aside because their data is damaged or gone.", "Any.";
     DIVERGENCE: Counter "divergence_total" [] "findings",
-        "One log index seen with two terms: replicas of one group have different histories.", "Any, at once.";
+        "One log index seen with two terms, or a leader whose log ends before a snapshot of its own life: there are two histories of one group.", "Any, at once.";
     BOOTSTRAP_REQUESTS: Counter "bootstrap_requests_total" ["outcome"] "calls",
         "Bootstrap calls that ended.", "`not_covered`, `none_verifies` or `identity`; `store_unavailable` that lasts.";
     BOOTSTRAP_DURATION: Histogram "bootstrap_duration_seconds" [] "seconds",

@@ -111,6 +111,7 @@ fn start(world: &Shared, number: usize) -> (Live, JoinHandle<()>) {
         board,
         options: PipelineOptions {
             progress_timeout: Duration::from_mins(1),
+            deposed_leader_max: Duration::from_secs(10),
             policy: profile.policy,
             verify: profile.verify,
             compression: profile.compression,

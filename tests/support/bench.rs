@@ -75,6 +75,7 @@ impl Bench {
                 compression: Compression::new(Codec::None, None).unwrap(),
                 full_every: NonZeroU32::new(24).unwrap(),
                 progress_timeout: Duration::from_mins(1),
+                deposed_leader_max: Duration::from_millis(1),
             },
             plane: DataPlane::new(
                 MemoryBudget::new(256 << 20),

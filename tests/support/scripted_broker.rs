@@ -59,6 +59,8 @@ pub struct Script {
     pub any_log_compacted: bool,
     /// The broker restarts each time it has listed its replicas.
     pub restart_after_list: bool,
+    /// Another leader is elected each time it has listed its replicas.
+    pub elected_after_list: bool,
     pub topic: String,
     pub topic_id: String,
     pub role: v1::ReplicaRole,
@@ -118,6 +120,7 @@ impl ScriptedBroker {
             boot_id: "boot-1".to_owned(),
             any_log_compacted: false,
             restart_after_list: false,
+            elected_after_list: false,
             topic: "orders".to_owned(),
             topic_id: "topic-a".to_owned(),
             role: v1::ReplicaRole::Leader,
@@ -233,6 +236,7 @@ impl server::SnapshotBrokerService for Service {
         if script.restart_after_list {
             script.boot_id.push('x');
         }
+        script.term += u64::from(script.elected_after_list);
         let listed = (!script.hidden).then_some(Ok(v1::ListReplicasResponse {
             replica: Some(replica),
         }));
@@ -370,8 +374,10 @@ fn export(
     let mut messages = vec![wrap(Message::Header(header))];
     let mut digests = Vec::new();
     if sends_sealed {
-        let data = script.sealed.clone();
-        messages.push(wrap(Message::Chunk(v1::SnapshotChunk { part: 0, data })));
+        for chunk in script.sealed.chunks(1024 * 1024) {
+            let data = script.sealed.slice_ref(chunk);
+            messages.push(wrap(Message::Chunk(v1::SnapshotChunk { part: 0, data })));
+        }
         let mut hasher = PartHasher::new();
         hasher.update(&script.sealed);
         digests.push(wire_digest(0, &hasher.finish()));

@@ -381,6 +381,7 @@ fn response(item: PinItem) -> ExportSnapshotResponse {
 fn early_end(error: &PinError) -> Status {
     match error {
         PinError::Expired | PinError::Io(_) => refuse(ErrorReason::PinExpired, error.to_string()),
+        PinError::Damaged { .. } => Status::data_loss(error.to_string()),
         PinError::Closed | PinError::Reader(_) => Status::internal(error.to_string()),
     }
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::{sync::mpsc, task::JoinError};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::partition::hex;
 use crate::proto::v1::{
     PartDescriptor, PartDigest, SnapshotChunk, SnapshotHeader, SnapshotTrailer,
 };
@@ -88,6 +89,14 @@ pub enum PinError {
     /// The files are gone (the state was replaced) or unreadable.
     #[error("reading the pinned state")]
     Io(#[from] io::Error),
+    /// A sealed part is not what its name says any more.
+    #[error(
+        "{part_id} is damaged on this broker's disk: its bytes are not those that it is named after"
+    )]
+    Damaged {
+        /// Its name.
+        part_id: String,
+    },
     /// The reader died.
     #[error("the reader died")]
     Reader(#[from] JoinError),
@@ -133,8 +142,14 @@ impl Pin {
                 let chunk = SnapshotChunk { part: number, data };
                 offer(to, convert(PinItem::Chunk(chunk))).await?;
             }
+            let digest = reader.digest(number);
+            if part.sealed && !part.part_id.ends_with(&hex(&digest.xxh3_128)) {
+                // Whoever has a part under this name takes it for these bytes, for as long as it points to them.
+                let part_id = part.part_id.clone();
+                return Err(PinError::Damaged { part_id });
+            }
             trailer.total_size_bytes += descriptor.size_bytes;
-            trailer.digests.push(reader.digest(number));
+            trailer.digests.push(digest);
         }
         let total = trailer.total_size_bytes;
         offer(to, convert(PinItem::Trailer(trailer))).await?;
@@ -229,5 +244,40 @@ impl PartReader {
 
     fn digest(&self, part: u32) -> PartDigest {
         self.hasher.digest(part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn send(part_id: String, content: &'static [u8]) -> (Result<u64, PinError>, bool) {
+        let pin = Pin {
+            header: SnapshotHeader::default(),
+            parts: vec![PinnedPart {
+                part_id,
+                sealed: true,
+                source: PartSource::Bytes(Bytes::from_static(content)),
+            }],
+        };
+        let (to, mut from) = mpsc::channel(8);
+        let sent = pin.send(&[], &to, |item| item).await;
+        drop(to);
+        let mut whole = false;
+        while let Some(item) = from.recv().await {
+            whole |= matches!(item, PinItem::Trailer(_));
+        }
+        (sent, whole)
+    }
+
+    #[tokio::test]
+    async fn a_sealed_part_that_is_not_what_it_is_named_after_ends_the_stream_without_a_trailer() {
+        let mut hasher = PartHasher::default();
+        hasher.update(b"records");
+        let name = format!("seg-0-{}", hex(&hasher.digest(0).xxh3_128));
+        let (sent, whole) = send(name.clone(), b"records").await;
+        assert!(sent.is_ok() && whole);
+        let (sent, whole) = send(name, b"rotten!").await;
+        assert!(matches!(sent, Err(PinError::Damaged { .. })) && !whole);
     }
 }
