@@ -227,17 +227,37 @@ impl Rig {
             .unwrap();
     }
 
-    /// Waits until the store holds exactly one proven snapshot and no trace of others.
+    /// Waits until the store holds exactly one proven snapshot, the files that it points into, and no trace of others.
     pub async fn wait_clean(&mut self) {
-        self.wait_files([1, 1, 1, 3]).await;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let kept = self.stored(".manifest.json");
+            let read = kept.last().and_then(|path| fs::read(path).ok());
+            let manifest = read.and_then(|bytes| Manifest::decode(&bytes).ok());
+            let files = manifest.map_or(0, |manifest| manifest.references.len());
+            let counts = self.counts();
+            if files > 0 && counts == [files, 1, 1, files + 2] {
+                return;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "files: {counts:?}, the newest snapshot has {files}\n{}",
+                self.cluster.log_tails()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Numbers of `.snap` files, manifests, proofs, and files of any name.
+    fn counts(&self) -> [usize; 4] {
+        [".snap", ".manifest.json", ".verified.json", ""].map(|ending| self.stored(ending).len())
     }
 
     /// Waits until there are so many `.snap` files, manifests, proofs, and files of any name.
     pub async fn wait_files(&mut self, wanted: [usize; 4]) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let kinds = [".snap", ".manifest.json", ".verified.json", ""];
-            let counts = kinds.map(|ending| self.stored(ending).len());
+            let counts = self.counts();
             if counts == wanted {
                 return;
             }

@@ -12,7 +12,7 @@ use std::{
 use chronik_harness::fault::{HttpFault, Seen};
 use chronik_snapshotd::format::Manifest;
 
-use crate::rig::Rig;
+use crate::rig::{Rig, TOPIC};
 
 fn flip_a_byte(file: &PathBuf) {
     let mut bytes = fs::read(file).unwrap();
@@ -31,7 +31,9 @@ async fn what_rots_before_it_is_read_back_is_never_truncated_on() {
     let once = done.clone();
     rig.proxy.script(move |seen: &Seen| {
         let path = Path::new(seen.target.split('?').next()?);
-        let reads_data = seen.method == "GET" && path.extension().is_some_and(|it| it == "snap");
+        let of_topic = seen.target.contains(&format!("/{TOPIC}/0/"));
+        let is_data = path.extension().is_some_and(|it| it == "snap");
+        let reads_data = seen.method == "GET" && of_topic && is_data;
         if reads_data && !once.swap(true, Ordering::SeqCst) {
             let snaps = fs::read_dir(&folder).unwrap();
             let paths = snaps.map(|entry| entry.unwrap().path());
