@@ -236,7 +236,8 @@ impl State {
         let life = self.groups[group].life();
         let last_included = life.at(replica.applied);
         let parts = life.parts(replica.applied).unwrap();
-        let omitted = |part: &Part| part.sealed && have_parts.contains(&part.id);
+        let seals = self.profile.seals;
+        let omitted = |part: &Part| seals && part.sealed && have_parts.contains(&part.id);
         let header = ExportHeader {
             lineage: life.lineage.clone(),
             partition: self.groups[group].partition.clone(),
@@ -251,7 +252,7 @@ impl State {
                 .map(|part| PartHeader {
                     part_id: part.id.clone(),
                     size_bytes: part.bytes.len() as u64,
-                    sealed: part.sealed,
+                    sealed: seals && part.sealed,
                     omitted: omitted(part),
                 })
                 .collect(),

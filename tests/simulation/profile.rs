@@ -55,6 +55,8 @@ pub(crate) struct Profile {
     pub(crate) policy: Options,
     pub(crate) verify: VerifyLevel,
     pub(crate) compression: Compression,
+    /// Brokers seal parts of their states; else every snapshot is complete.
+    pub(crate) seals: bool,
     /// Every so many snapshots one is complete.
     pub(crate) full_every: NonZeroU32,
     pub(crate) grace: Duration,
@@ -108,6 +110,7 @@ impl Profile {
             },
             verify: rng.pick(&[VerifyLevel::Stored, VerifyLevel::Full]),
             compression: Compression::new(codec, None).unwrap(),
+            seals: rng.chance(4_000),
             full_every: NonZeroU32::new(rng.pick(&[1, 3, 24])).unwrap(),
             grace: secs(rng, &[0, 0, 1, 10, 60]),
             check_interval: secs(rng, &[1, 5, 30]),
