@@ -112,12 +112,7 @@ async fn a_broker_is_seeded_from_files_of_several_snapshots() {
         .await;
     world.wait_whole(TOPIC).await;
     world.wait_whole("__meta").await;
-    let node = world.cluster.node(3).unwrap();
-    let seeded = node.metrics().await.unwrap().sum(
-        "chronik_snapshot_bootstrap_requests_total",
-        &[("outcome", "installed")],
-    );
-    assert!(seeded >= 1.0, "broker 3 came back without a snapshot");
+    world.check_seeded(3).await;
     // Its records are read from what the files of four snapshots gave.
     world.cluster.kill_broker(1).unwrap();
     world.produce(10, 100).await;

@@ -86,12 +86,7 @@ async fn task_3_7_a_broker_that_lost_its_disk_comes_back_from_a_snapshot() {
     // A joint configuration would still need the dead peer's majority.
     world.wait_whole(support::world::TOPIC).await;
     world.wait_whole("__meta").await;
-    let node = world.cluster.node(3).unwrap();
-    let seeded = node.metrics().await.unwrap().sum(
-        "chronik_snapshot_bootstrap_requests_total",
-        &[("outcome", "installed")],
-    );
-    assert!(seeded >= 1.0, "broker 3 came back without a snapshot");
+    world.check_seeded(3).await;
     // Broker 3 is needed for the quorum now.
     world.cluster.kill_broker(1).unwrap();
     world.produce(100, 200).await;

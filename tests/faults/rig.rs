@@ -229,36 +229,26 @@ impl Rig {
 
     /// Waits until the store holds exactly one proven snapshot, the files that it points into, and no trace of others.
     pub async fn wait_clean(&mut self) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let kept = self.stored(".manifest.json");
-            let read = kept.last().and_then(|path| fs::read(path).ok());
-            let manifest = read.and_then(|bytes| Manifest::decode(&bytes).ok());
-            let files = manifest.map_or(0, |manifest| manifest.references.len());
-            let counts = self.counts();
-            if files > 0 && counts == [files, 1, 1, files + 2] {
-                return;
-            }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "files: {counts:?}, the newest snapshot has {files}\n{}",
-                self.cluster.log_tails()
-            );
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// Numbers of `.snap` files, manifests, proofs, and files of any name.
-    fn counts(&self) -> [usize; 4] {
-        [".snap", ".manifest.json", ".verified.json", ""].map(|ending| self.stored(ending).len())
+        let wanted = |rig: &Self| {
+            let kept = rig.stored(".manifest.json");
+            let bytes = fs::read(kept.last()?).ok()?;
+            let files = Manifest::decode(&bytes).ok()?.references.len();
+            (files > 0).then_some([files, 1, 1, files + 2])
+        };
+        self.wait_counts(wanted).await;
     }
 
     /// Waits until there are so many `.snap` files, manifests, proofs, and files of any name.
     pub async fn wait_files(&mut self, wanted: [usize; 4]) {
+        self.wait_counts(|_| Some(wanted)).await;
+    }
+
+    /// `wanted` is asked anew each time; nothing equals `None`.
+    async fn wait_counts(&mut self, wanted: impl Fn(&Self) -> Option<[usize; 4]>) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let counts = self.counts();
-            if counts == wanted {
+            let (wanted, counts) = (wanted(self), self.counts());
+            if wanted == Some(counts) {
                 return;
             }
             assert!(
@@ -268,6 +258,11 @@ impl Rig {
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Numbers of `.snap` files, manifests, proofs, and files of any name.
+    fn counts(&self) -> [usize; 4] {
+        [".snap", ".manifest.json", ".verified.json", ""].map(|ending| self.stored(ending).len())
     }
 
     /// Reads everything from offset 0.

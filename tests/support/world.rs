@@ -184,6 +184,16 @@ impl World {
         }
     }
 
+    /// Asserts that a snapshot was installed on this broker since its sidecar started.
+    pub async fn check_seeded(&self, id: i32) {
+        let node = self.cluster.node(id).unwrap();
+        let seeded = node.metrics().await.unwrap().sum(
+            "chronik_snapshot_bootstrap_requests_total",
+            &[("outcome", "installed")],
+        );
+        assert!(seeded >= 1.0, "broker {id} came back without a snapshot");
+    }
+
     /// Waits until broker 1's sidecar has ticked `count` times more.
     pub async fn wait_ticks(&self, count: usize) {
         let (mut last, mut seen) = (0, 0);
