@@ -26,7 +26,9 @@ demo:
 	$(CARGO) build --release --locked -p chronik-snapshotd -p refbroker -p chronik-harness --bins
 	$${CARGO_TARGET_DIR:-target}/release/demo
 
-# The end-to-end tests start the built programs, so those come first.
+# The end-to-end tests start the built programs, so those come first. Most tests wait for processes of theirs: twice as
+# many run at a time as there are cores.
+test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 test: $(VENV)/ready machine-tools
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
@@ -91,8 +93,16 @@ verify: $(VENV)/ready machine-tools
 memory:
 	$(CARGO) bench --locked --bench memory
 
-bench:
-	$(CARGO) bench --locked --workspace
+# Beside other tools, alternating with them; about half an hour, target/bench/report.json. SECTION=transfer measures that
+# alone, PAGE=docs/PERFORMANCE.md renews the table there.
+BENCH_VENV := target/bench-venv
+
+bench: $(BENCH_VENV)/ready
+	scripts/debian-tools.sh rclone pigz zstd
+	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) bench --locked --workspace --bench block_pipeline --bench pure
+	$(CARGO) bench --locked --workspace --bench cost -- \
+	  $(foreach section,$(SECTION),--section $(section)) $(if $(PAGE),--page $(abspath $(PAGE)))
 
 lint: $(VENV)/ready
 	$(CARGO) fmt --all --check
@@ -106,6 +116,11 @@ fmt:
 $(VENV)/ready: $(PYTHON_TOOLS)
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(PYTHON_TOOLS)
+	touch $@
+
+$(BENCH_VENV)/ready: benches/cost/requirements.txt
+	$(PYTHON) -m venv --clear $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 $(E2E_VENV)/ready: tests/e2e/requirements.txt $(PYTHON_TOOLS)
