@@ -16,6 +16,8 @@ use crate::{events::Event, rng::Rng};
 /// Chances are in 10,000.
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
+    /// Everybody uploads, retires and sweeps all the time.
+    pub(crate) crowded: bool,
     pub(crate) partitions: u32,
     /// How long things go wrong.
     pub(crate) chaos: Duration,
@@ -77,6 +79,7 @@ impl Profile {
         });
         let codec = rng.pick(&[Codec::None, Codec::None, Codec::None, Codec::Gzip]);
         let day = Self {
+            crowded: false,
             partitions: if rng.chance(2_500) { 2 } else { 1 },
             chaos: Duration::from_secs(rng.within(30..=300)),
             latency_max_ms: rng.pick(&[2, 5, 40, 200]),
@@ -127,6 +130,7 @@ impl Profile {
     /// Everybody uploads, retires and sweeps all the time, and now and then one of them
     /// freezes while the others go on: the races of deletion.
     fn crowded(mut self, rng: &mut Rng) -> Self {
+        self.crowded = true;
         self.policy.uploader = Uploader::Any;
         self.policy.log_threshold = NonZeroU64::MIN;
         self.policy.min_interval = Duration::ZERO;
