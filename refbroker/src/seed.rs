@@ -270,6 +270,7 @@ impl Seeder {
                 .connect_timeout(ASK_TIMEOUT)
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+                .max_frame_size(MAX_FRAME_BYTES)
                 .http2_keep_alive_interval(Duration::from_secs(10))
                 .keep_alive_timeout(Duration::from_secs(10)),
             Err(error) => return Conversation::NoSeed(error.to_string()),

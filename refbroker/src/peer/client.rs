@@ -8,7 +8,10 @@ use std::{
 
 use tonic::transport::{Channel, Endpoint};
 
-use super::{CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, MAX_MESSAGE_BYTES, STREAM_WINDOW_BYTES};
+use super::{
+    CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES,
+    STREAM_WINDOW_BYTES,
+};
 use crate::{driver::shared::Shared, proto::peer::peer_service_client::PeerServiceClient};
 
 /// Client of one broker.
@@ -73,6 +76,7 @@ fn endpoint(address: &str) -> Option<Endpoint> {
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(MAX_FRAME_BYTES)
             .http2_keep_alive_interval(Duration::from_secs(5))
             .keep_alive_timeout(Duration::from_secs(5))
             .keep_alive_while_idle(true),
