@@ -26,7 +26,7 @@ use chronik_snapshotd::{
         EncodedBlock, FORMAT_VERSION, Manifest, PartHasher, SnapshotId,
     },
     pipeline::plane::{
-        DataPlane, Folder, MemoryBudget, PartPlan, RateLimit, RawChunk, Scope, Target, Workers,
+        DataPlane, Folder, MemoryBudget, PartPlan, Rates, RawChunk, Scope, Target, Workers,
         read_blocks, verify_full, write_blocks,
     },
     raft::{ConfState, Lineage, LogId, TopicPartition},
@@ -164,8 +164,8 @@ impl Bench {
             runtime,
             plane: DataPlane::new(
                 MemoryBudget::new(128 << 20),
-                Workers::new(NonZeroUsize::new(2).unwrap()),
-                RateLimit::new(None),
+                Workers::new(NonZeroUsize::new(2).unwrap()).unwrap(),
+                Rates::default(),
             ),
             folder: Folder {
                 store,

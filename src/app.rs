@@ -31,7 +31,7 @@ use crate::{
     format::RestoreToken,
     pipeline::{
         Pipeline, PipelineOptions,
-        plane::{DataPlane, MemoryBudget, RateLimit, Workers},
+        plane::{DataPlane, MemoryBudget, RateLimit, Rates, Workers},
         recovery::{RecoveryError, Survey},
     },
     proto::{
@@ -220,6 +220,10 @@ async fn serve(config: Config) -> Result<(), AppError> {
         .add_routes(routes.into());
     tasks.spawn(serve_grpc(grpc, routes, close.clone()));
     tasks.spawn(serve_http(http, http_state, close.clone()));
+    if config.give_way && config.enabled {
+        let pipeline = pipeline.clone();
+        tasks.spawn(async move { pipeline.give_way().await });
+    }
     let scheduler = Scheduler::new(
         pipeline.clone(),
         scheduler_options(&config),
@@ -290,8 +294,12 @@ fn build_pipeline(
     // No export may be opened and then wait for memory until the broker gives its pin up.
     let snapshots = config.max_concurrent.get() as u64;
     let budget = MemoryBudget::new(DATA_BUDGET_BYTES.saturating_mul(snapshots));
-    let workers = Workers::new(config.compression_threads);
-    let upload_rate = RateLimit::new(config.max_upload_bytes_per_sec);
+    let workers = Workers::new(config.compression_threads)?;
+    let rates = Rates {
+        export: RateLimit::new(config.max_export_bytes_per_sec),
+        upload: RateLimit::new(config.max_upload_bytes_per_sec),
+        pace: RateLimit::default(),
+    };
     Ok(Pipeline {
         broker: connect(&config.broker_endpoint)?,
         catalog: Arc::new(Catalog::new(store, &config.store.prefix)),
@@ -307,7 +315,7 @@ fn build_pipeline(
             progress_timeout: config.progress_timeout,
             deposed_leader_max: DEPOSED_LEADER_MAX,
         },
-        plane: DataPlane::new(budget, workers, upload_rate),
+        plane: DataPlane::new(budget, workers, rates),
         stop: stop.clone(),
         abort: CancellationToken::new(),
     })

@@ -75,6 +75,14 @@ pub struct PartitionStatus {
     pub deletion_blocked: String,
     /// Paused by an operator.
     pub paused: bool,
+    /// Entries that the newest proven snapshot covers, the trailing ones left out, and that are still in the log.
+    pub truncation_debt_entries: u64,
+    /// Their part of the log's size.
+    pub truncation_debt_bytes: u64,
+    /// What holds them; empty = nothing to hold.
+    pub truncation_held_by: &'static str,
+    /// Predicted time to restore the newest proven snapshot; 0 = not known.
+    pub restore_estimate_secs: u64,
 }
 
 impl PartitionStatus {
@@ -97,6 +105,10 @@ impl PartitionStatus {
             unprotected: false,
             deletion_blocked: String::new(),
             paused: false,
+            truncation_debt_entries: 0,
+            truncation_debt_bytes: 0,
+            truncation_held_by: "",
+            restore_estimate_secs: 0,
         }
     }
 }

@@ -14,7 +14,7 @@ use chronik_snapshotd::{
     config::object_store::Backend,
     format::{Compression, CreatedBy, FORMAT_VERSION, Manifest, SnapshotId},
     pipeline::plane::{
-        DataPlane, Folder, MemoryBudget, PartPlan, RateLimit, RawChunk, Scope, Target, Workers,
+        DataPlane, Folder, MemoryBudget, PartPlan, Rates, RawChunk, Scope, Target, Workers,
         read_blocks, verify_full, write_blocks,
     },
     raft::{ConfState, Lineage, LogId, TopicPartition},
@@ -49,8 +49,8 @@ async fn a_gigabyte_goes_through_in_flat_memory() {
     let store = open(Backend::Local { root }, StoreOptions::default());
     let plane = DataPlane::new(
         MemoryBudget::new(64 << 20),
-        Workers::new(NonZeroUsize::new(2).unwrap()),
-        RateLimit::new(None),
+        Workers::new(NonZeroUsize::new(2).unwrap()).unwrap(),
+        Rates::default(),
     );
     let lineage = Lineage::new("c", 1, "t").unwrap();
     let last_included = LogId::new(1, 1);

@@ -80,7 +80,7 @@ const HOMES: &[Home] = &[
         allowed: &[
             "app.rs",
             "pipeline/plane/ahead.rs",
-            "pipeline/plane/limits.rs",
+            "pipeline/plane/workers.rs",
         ],
         reason: "app.rs owns every task; others are handed a JoinSet or TaskTracker (reads ahead die with the \
                  handle that their reader drops; a worker of a simulation does one bounded piece of work)",

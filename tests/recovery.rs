@@ -16,7 +16,7 @@ use chronik_snapshotd::{
     format::{FileName, RestoreToken, SnapshotId},
     pipeline::{
         LocalState, RestoreError, RestoreOutcome, RestoreRequest,
-        plane::{DataPlane, MemoryBudget, RateLimit, Workers},
+        plane::{DataPlane, MemoryBudget, Rates, Workers},
         recovery::{Check, Recoverable, Recovery, RecoveryError, Survey},
     },
     raft::{Lineage, LogId, TopicPartition},
@@ -38,8 +38,8 @@ fn operator(faults: &Faults, check: Check) -> Recovery {
         catalog: Catalog::new(store, "snapshots/"),
         plane: DataPlane::new(
             MemoryBudget::new(64 << 20),
-            Workers::new(std::num::NonZeroUsize::MIN),
-            RateLimit::new(None),
+            Workers::new(std::num::NonZeroUsize::MIN).unwrap(),
+            Rates::default(),
         ),
         check,
         clock: Arc::new(SystemClock),

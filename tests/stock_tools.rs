@@ -20,8 +20,7 @@ use chronik_snapshotd::{
     config::object_store::Backend,
     format::{Codec, Compression, CreatedBy, FORMAT_VERSION, FileName, Manifest, SnapshotId},
     pipeline::plane::{
-        DataPlane, Folder, MemoryBudget, PartPlan, RateLimit, RawChunk, Target, Workers,
-        write_blocks,
+        DataPlane, Folder, MemoryBudget, PartPlan, Rates, RawChunk, Target, Workers, write_blocks,
     },
     raft::{ConfState, Lineage, LogId, TopicPartition},
     store::StoreOptions,
@@ -35,8 +34,8 @@ use uuid::Uuid;
 async fn snapshot(root: &Path, codec: Codec, parts: &[(&str, Vec<u8>)]) -> (PathBuf, SnapshotId) {
     let plane = DataPlane::new(
         MemoryBudget::new(128 << 20),
-        Workers::new(NonZeroUsize::new(2).unwrap()),
-        RateLimit::new(None),
+        Workers::new(NonZeroUsize::new(2).unwrap()).unwrap(),
+        Rates::default(),
     );
     let root = root.to_path_buf();
     let store = open(

@@ -11,6 +11,7 @@ pub mod driver;
 pub mod identity;
 pub mod join;
 pub mod kafka;
+pub mod latency;
 pub mod meta;
 pub mod node;
 pub mod peer;

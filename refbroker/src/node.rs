@@ -327,6 +327,7 @@ impl Node for BrokerNode {
         }
         // Nothing is awaited before: appends take effect in the order in which they are first polled.
         let answer = self.driver.propose(group.group_id, batch)?;
+        let _waiting = self.shared.latency.begin();
         match timeout(within, answer).await {
             Ok(Ok(Ok(Applied::Batch(outcome)))) => outcome,
             Ok(Ok(Err(error))) => Err(error),

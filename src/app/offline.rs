@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     format::RestoreToken,
     pipeline::{
-        plane::{DataPlane, MemoryBudget, RateLimit, Workers},
+        plane::{DataPlane, MemoryBudget, Rates, Workers},
         recovery::{Recovery, Survey},
     },
     store::{NoObserver, Store},
@@ -44,10 +44,10 @@ pub(super) async fn restore_cluster(
     request: &RestoreCluster,
 ) -> Result<(Survey, Option<RestoreToken>), AppError> {
     let budget = MemoryBudget::new(DATA_BUDGET_BYTES);
-    let workers = Workers::new(config.compression_threads);
+    let workers = Workers::new(config.compression_threads)?;
     let recovery = Recovery {
         catalog: open_catalog(config)?,
-        plane: DataPlane::new(budget, workers, RateLimit::new(None)),
+        plane: DataPlane::new(budget, workers, Rates::default()),
         check: request.check,
         clock: Arc::new(SystemClock),
         abort: CancellationToken::new(),

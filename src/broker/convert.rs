@@ -1,5 +1,7 @@
 //! Wire types to words of the domain. Everything that comes from the broker is checked here.
 
+use std::time::Duration;
+
 use tonic_types::StatusExt as _;
 
 use super::{
@@ -30,6 +32,9 @@ pub(super) fn broker_info(
         version: answer.version,
         accepted_state_codecs: answer.accepted_state_codecs,
         any_log_compacted: answer.any_log_compacted,
+        produce_p99: answer
+            .produce_p99_micros
+            .map(|micros| Duration::from_micros(micros.into())),
     })
 }
 

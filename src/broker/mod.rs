@@ -8,7 +8,7 @@ pub(crate) mod fuzzing;
 mod grpc;
 mod stream;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -42,6 +42,16 @@ pub struct BrokerInfo {
     pub accepted_state_codecs: Vec<String>,
     /// Some Raft log of the cluster was compacted, as far as the broker knows.
     pub any_log_compacted: bool,
+    /// How long producers wait lately, by its 99th percentile; none = nobody produces, or the broker cannot tell.
+    pub produce_p99: Option<Duration>,
+}
+
+impl Replica {
+    /// Takes over that its log was cut, until the broker lists it again.
+    pub fn cut(&mut self, first_log_index: u64, freed_bytes: u64) {
+        self.facts.first_log_index = first_log_index;
+        self.log_size_bytes = self.log_size_bytes.saturating_sub(freed_bytes);
+    }
 }
 
 /// A replica on the broker.

@@ -186,6 +186,8 @@ pub(super) fn config(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Op
         _ => VerifyLevel::Full,
     };
     let max_upload = NonZeroU64::new(reader.number(&opt::MAX_UPLOAD_BYTES_PER_SEC));
+    let max_export = NonZeroU64::new(reader.number(&opt::MAX_EXPORT_BYTES_PER_SEC));
+    let give_way = reader.switch(&opt::GIVE_WAY).unwrap_or(true);
     let progress_timeout = reader.seconds(&opt::PROGRESS_TIMEOUT_SECS);
     let bootstrap_enabled = reader.switch(&opt::BOOTSTRAP_ENABLED).unwrap_or(true);
     let max_concurrent_restores = reader.count(&opt::MAX_CONCURRENT_RESTORES);
@@ -211,6 +213,8 @@ pub(super) fn config(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Op
         bootstrap_enabled,
         max_concurrent_restores,
         max_upload_bytes_per_sec: max_upload,
+        max_export_bytes_per_sec: max_export,
+        give_way,
         progress_timeout,
         shutdown_grace,
         log,

@@ -68,6 +68,10 @@ pub struct Config {
     pub max_concurrent_restores: NonZeroUsize,
     /// Limit on stored bytes sent; none = no limit.
     pub max_upload_bytes_per_sec: Option<NonZeroU64>,
+    /// Limit on raw bytes read from the broker; none = no limit.
+    pub max_export_bytes_per_sec: Option<NonZeroU64>,
+    /// Read state more slowly while producers wait longer than before.
+    pub give_way: bool,
     /// An export or an upload that makes no progress for this long is given up; at least 1 s.
     pub progress_timeout: Duration,
     /// Time that running work gets at shutdown.

@@ -16,6 +16,7 @@
 
 mod compact;
 mod error;
+mod give_way;
 pub mod plane;
 mod planned;
 mod prove;

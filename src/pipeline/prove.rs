@@ -115,7 +115,6 @@ impl Pipeline {
         if problem.kind() != Kind::Corrupt {
             return Ok(());
         }
-        tracing::error!(%partition, snapshot_id = %id, "snapshot does not verify: quarantined");
         self.set_aside(info, manifest, digest, chain(&problem))
             .await
     }
@@ -129,7 +128,7 @@ impl Pipeline {
         reason: String,
     ) -> Result<(), PipelineError> {
         let (partition, id) = (&manifest.partition, manifest.snapshot_id);
-        tracing::error!(%partition, snapshot_id = %id, reason, "snapshot set aside");
+        tracing::error!(%partition, snapshot_id = %id, reason, "snapshot quarantined");
         self.metrics.quarantined();
         let mark = Quarantine {
             format_version: FORMAT_VERSION,

@@ -85,7 +85,8 @@ impl Pipeline {
             parts: Vec::new(),
         };
         let reused_bytes =
-            put_together(&mut manifest, &header.parts, written.parts, offer.as_ref());
+            put_together(&mut manifest, &header.parts, written.parts, offer.as_ref())
+                .map_err(|violation| scope(Stage::Export).error(BrokerError::from(violation)))?;
         self.metrics
             .add_snapshot_bytes(written.raw_bytes, written.stored_bytes, reused_bytes);
         let manifest = Arc::new(manifest);
@@ -252,14 +253,16 @@ fn put_together(
     header: &[PartHeader],
     written: Vec<Part>,
     offer: Option<&Offer>,
-) -> u64 {
+) -> Result<u64, StreamViolation> {
     let mut written = written.into_iter();
     for part in header {
         if part.omitted {
-            // The offer fits the header, so every part that was left out is in it.
-            let _ = offer.and_then(|offer| offer.adopt_into(manifest, &part.part_id));
+            offer
+                .and_then(|offer| offer.adopt_into(manifest, &part.part_id))
+                .ok_or_else(|| StreamViolation::Omitted(part.part_id.clone()))?;
         } else {
-            manifest.parts.extend(written.next());
+            let missing = || StreamViolation::Omitted(part.part_id.clone());
+            manifest.parts.push(written.next().ok_or_else(missing)?);
         }
     }
     let extents = manifest.file_extents();
@@ -271,7 +274,7 @@ fn put_together(
         Some(offer) if extents.iter().any(|extent| !extent.own) => offer.next_increment(),
         _ => 0,
     };
-    reused_bytes
+    Ok(reused_bytes)
 }
 
 /// Compares what was read off the wire with what the broker says it sent.

@@ -85,6 +85,38 @@ pub fn plan_compaction(
     }
 }
 
+/// Log that a proven snapshot covers and that is there all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Debt {
+    /// Entries that a cut without hindrance would drop; never 0.
+    pub entries: u64,
+    /// Why the plan leaves them, or some of them; none = they go with the next cut.
+    pub held_by: Option<NoCut>,
+}
+
+/// What [`plan_compaction`] would drop but for its switch and the broker's hold. Trailing entries are no debt, and
+/// without a base there is none: nothing covers the log.
+pub fn truncation_debt(
+    replica: &ReplicaFacts,
+    base: Option<LogId>,
+    options: &Options,
+) -> Option<Debt> {
+    let base = base.filter(|base| base.index <= replica.applied_index)?;
+    let wanted_through = base.index.saturating_sub(options.trailing_entries);
+    let entries = wanted_through
+        .saturating_add(1)
+        .saturating_sub(replica.first_log_index);
+    let hold_index = replica.hold_index;
+    let held_by = if !options.compact {
+        Some(NoCut::Disabled)
+    } else if hold_index != 0 && hold_index <= wanted_through {
+        Some(NoCut::Held { hold_index })
+    } else {
+        None
+    };
+    (entries > 0).then_some(Debt { entries, held_by })
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -181,6 +213,32 @@ mod tests {
                 prop_assert!(base.index - through_index >= trailing);
                 prop_assert!(through_index >= first);
                 prop_assert!(hold == 0 || through_index < hold);
+            }
+        }
+
+        #[test]
+        fn what_a_plan_leaves_of_the_debt_has_a_reason(
+            first in 1_u64..50_000, applied in 0_u64..100_000, base in 0_u64..100_000,
+            trailing in 0_u64..20_000, hold in 0_u64..100_000, compact in any::<bool>(),
+        ) {
+            let replica = replica(first, applied, hold);
+            let options = Options { compact, ..options(trailing) };
+            let base = Some(LogId::new(1, base));
+            let debt = truncation_debt(&replica, base, &options);
+            match (plan_compaction(&replica, base, &options), debt) {
+                (CompactionPlan::Cut { through_index, .. }, Some(debt)) => {
+                    let cut = through_index + 1 - first;
+                    prop_assert!(debt.entries >= cut);
+                    prop_assert_eq!(debt.held_by.is_some(), debt.entries > cut);
+                }
+                (CompactionPlan::Keep(reason), Some(debt)) => {
+                    prop_assert_eq!(debt.held_by, Some(reason));
+                }
+                (CompactionPlan::Cut { .. }, None) => prop_assert!(false, "what is cut was a debt"),
+                (CompactionPlan::Keep(reason), None) => {
+                    let nothing = matches!(reason, NoCut::AlreadyCut | NoCut::NoBase | NoCut::Disabled);
+                    prop_assert!(nothing);
+                }
             }
         }
 

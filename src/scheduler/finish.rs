@@ -41,7 +41,7 @@ impl Scheduler {
             memory.saw_folder(folder, now, wall, time_threshold);
         }
         if let Some(done) = report.compaction {
-            memory.replica.facts.first_log_index = done.first_log_index;
+            memory.replica.cut(done.first_log_index, done.freed_bytes);
         }
         if let Some(retention) = report.retention {
             memory.next_sweep = next_sweep;

@@ -6,7 +6,11 @@ use tokio::time::Instant;
 use super::memory::Memory;
 use crate::{
     catalog::{Folder, Snapshot},
-    policy::{CompactionPlan, Decision, NotMine, Options, Role, Uploader, decide, plan_compaction},
+    policy::{
+        CompactionPlan, Decision, NoCut, NotMine, Options, Role, Uploader, decide, plan_compaction,
+        truncation_debt,
+    },
+    telemetry::DebtReason,
 };
 
 /// A visit that is needed.
@@ -27,6 +31,16 @@ pub(super) struct Assessment {
     pub(super) unprotected: bool,
     pub(super) entries: u64,
     pub(super) need: Option<Need>,
+    pub(super) debt: Option<LogDebt>,
+}
+
+/// Log that a proven snapshot covers and that is there all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LogDebt {
+    pub(super) entries: u64,
+    /// Their part of the log's size.
+    pub(super) bytes: u64,
+    pub(super) reason: DebtReason,
 }
 
 /// Assesses one partition on what is known without asking anybody.
@@ -40,14 +54,12 @@ pub(super) fn assess(
     let facts = memory.facts(now);
     let decision = decide(&facts, options);
     let entries = facts.entries_since_snapshot();
-    let need = need(
-        memory,
-        decision,
-        folder,
-        accepted_state_codecs,
-        now,
-        options,
-    );
+    let folder = folder.filter(|_| memory.looked);
+    let base = folder.and_then(|folder| {
+        let applied_index = memory.replica.facts.applied_index;
+        folder.compaction_base(&memory.lineage, applied_index, accepted_state_codecs)
+    });
+    let need = need(memory, decision, folder.is_some(), base, now, options);
     Assessment {
         decision,
         unprotected: memory.looked && facts.unprotected(),
@@ -56,14 +68,53 @@ pub(super) fn assess(
             priority: priority(memory, facts.unprotected(), entries, now, options),
             ..need
         }),
+        debt: log_debt(memory, base, now, options),
     }
+}
+
+fn log_debt(
+    memory: &Memory,
+    base: Option<&Snapshot>,
+    now: Instant,
+    options: &Options,
+) -> Option<LogDebt> {
+    let facts = &memory.replica.facts;
+    let debt = truncation_debt(facts, base.map(Snapshot::last_included), options)?;
+    let goes_now = match debt.held_by {
+        None => true,
+        // A part of it may go.
+        Some(NoCut::Held { hold_index }) => hold_index > facts.first_log_index,
+        Some(NoCut::Disabled | NoCut::NoBase | NoCut::AlreadyCut) => false,
+    };
+    let reason = match debt.held_by {
+        Some(NoCut::Disabled) => DebtReason::Disabled,
+        _ if memory.paused(now) => DebtReason::Paused,
+        _ if refused(memory, base) => DebtReason::TermMismatch,
+        _ if goes_now && memory.failures > 0 => DebtReason::Failing,
+        None => DebtReason::Due,
+        Some(NoCut::Held { .. } | NoCut::NoBase | NoCut::AlreadyCut) => DebtReason::Held,
+    };
+    let log_bytes = memory.replica.log_size_bytes;
+    let in_log = facts.last_log_index.saturating_add(1);
+    let in_log = in_log.saturating_sub(facts.first_log_index).max(1);
+    let bytes = u128::from(log_bytes) * u128::from(debt.entries) / u128::from(in_log);
+    Some(LogDebt {
+        entries: debt.entries,
+        bytes: u64::try_from(bytes).unwrap_or(log_bytes).min(log_bytes),
+        reason,
+    })
+}
+
+/// The broker has another term at the end of this very snapshot.
+fn refused(memory: &Memory, base: Option<&Snapshot>) -> bool {
+    base.is_some_and(|base| Some(base.id) == memory.refused_base)
 }
 
 fn need(
     memory: &Memory,
     decision: Decision,
-    folder: Option<&Folder>,
-    accepted_state_codecs: &[String],
+    looked: bool,
+    base: Option<&Snapshot>,
     now: Instant,
     options: &Options,
 ) -> Option<Need> {
@@ -83,25 +134,19 @@ fn need(
     if memory.not_before.is_some_and(|at| now < at) {
         return None;
     }
-    let Some(folder) = folder.filter(|_| memory.looked) else {
+    if !looked {
         // Due or not is not known yet.
         return visit(false, false);
-    };
+    }
     if matches!(decision, Decision::Take(_)) {
         return visit(true, true);
     }
-    let base = folder.compaction_base(
-        &memory.lineage,
-        memory.replica.facts.applied_index,
-        accepted_state_codecs,
-    );
     let plan = plan_compaction(
         &memory.replica.facts,
         base.map(Snapshot::last_included),
         options,
     );
-    let refused = base.is_some_and(|base| Some(base.id) == memory.refused_base);
-    if matches!(plan, CompactionPlan::Cut { .. }) && !refused {
+    if matches!(plan, CompactionPlan::Cut { .. }) && !refused(memory, base) {
         return visit(false, deletes(memory, options));
     }
     let waits_for_leader = matches!(decision, Decision::Leave(_, NotMine::LeaderTakesIt { .. }));

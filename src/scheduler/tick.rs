@@ -18,13 +18,20 @@ use crate::{
     error::chain,
     policy::{Decision, NotMine, Trigger},
     raft::{Lineage, TopicPartition},
-    telemetry::{Label as _, PartitionSample},
+    telemetry::{DebtReason, Label as _, PartitionSample},
 };
 
 /// Ticks are at least this far apart, unless the check interval is shorter.
 const MIN_TICK_GAP: Duration = Duration::from_secs(5);
 /// Between two sweeps of a partition's folder.
 const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
+
+/// What an assessment found.
+pub(super) struct Found {
+    assessment: Assessment,
+    /// Why a snapshot is due; none = it is not, or nobody has looked into the store yet.
+    due: Option<Trigger>,
+}
 
 impl Scheduler {
     pub(super) async fn tick(&mut self) {
@@ -124,10 +131,17 @@ impl Scheduler {
 
     fn assess_all(&mut self, now: Instant) {
         let mut due: HashMap<Trigger, usize> = HashMap::new();
+        let mut debts: HashMap<DebtReason, usize> = HashMap::new();
         let partitions: Vec<TopicPartition> = self.partitions.keys().cloned().collect();
         for partition in partitions {
-            if let Some(trigger) = self.assess_one(&partition, now) {
+            let Some(found) = self.assess_one(&partition, now) else {
+                continue;
+            };
+            if let Some(trigger) = found.due {
                 *due.entry(trigger).or_default() += 1;
+            }
+            if let Some(debt) = found.assessment.debt {
+                *debts.entry(debt.reason).or_default() += 1;
             }
         }
         let blocked = self
@@ -141,21 +155,22 @@ impl Scheduler {
                 .metrics
                 .set_due_partitions(*trigger, partitions);
         }
+        for reason in DebtReason::ALL {
+            let partitions = debts.get(reason).copied().unwrap_or_default();
+            let metrics = &self.pipeline.metrics;
+            metrics.set_debt_partitions(*reason, partitions);
+        }
     }
 
-    /// Assesses one partition: queues or unqueues it, and says what was found. The trigger, if it is due.
-    pub(super) fn assess_one(
-        &mut self,
-        partition: &TopicPartition,
-        now: Instant,
-    ) -> Option<Trigger> {
+    /// Assesses one partition: queues or unqueues it, and says what was found. None if it is not hosted.
+    pub(super) fn assess_one(&mut self, partition: &TopicPartition, now: Instant) -> Option<Found> {
         let (memory, info) = (self.partitions.get_mut(partition)?, self.broker.as_ref()?);
         let folder = self.pipeline.catalog.known(partition);
         let codecs = &info.accepted_state_codecs;
         let policy = &self.pipeline.options.policy;
         let assessment = need::assess(memory, folder.as_deref(), codecs, now, policy);
-        let trigger = assessment.decision.trigger().filter(|_| memory.looked);
-        match trigger {
+        let due = assessment.decision.trigger().filter(|_| memory.looked);
+        match due {
             Some(_) => {
                 memory.due_since.get_or_insert(now);
             }
@@ -170,7 +185,7 @@ impl Scheduler {
             }
         }
         self.show(partition, &assessment, now);
-        trigger
+        Some(Found { assessment, due })
     }
 
     /// Puts what was found on the board and into the metrics.
@@ -180,6 +195,19 @@ impl Scheduler {
         };
         let facts = &memory.replica.facts;
         let newest = memory.newest.last_included;
+        let folder = self.pipeline.catalog.known(partition);
+        let snapshot = folder
+            .as_deref()
+            .and_then(|folder| folder.newest_proven(&memory.lineage));
+        let restore_time = snapshot.and_then(|snapshot| {
+            let raw_bytes = snapshot.manifest.raw_bytes();
+            self.pipeline.plane.restore_time(raw_bytes)
+        });
+        // Rounded up: what is known is never 0.
+        let restore_estimate_secs =
+            restore_time.map_or(0, |time| time.as_millis().div_ceil(1000).max(1));
+        let restore_estimate_secs = u64::try_from(restore_estimate_secs).unwrap_or(u64::MAX);
+        let debt = assessment.debt;
         let sample = PartitionSample {
             last_success: memory.last_success,
             last_included_index: newest.map_or(0, |id| id.index),
@@ -187,14 +215,12 @@ impl Scheduler {
             log_size_bytes: memory.replica.log_size_bytes,
             consecutive_failures: memory.failures,
             unprotected: assessment.unprotected,
+            debt_entries: debt.map_or(0, |debt| debt.entries),
+            debt_bytes: debt.map_or(0, |debt| debt.bytes),
+            restore_estimate_secs,
         };
         self.pipeline.metrics.set_partition(partition, &sample);
-        let folder = self.pipeline.catalog.known(partition);
-        let newest_id = folder
-            .as_deref()
-            .and_then(|folder| folder.newest_proven(&memory.lineage))
-            .map(|snapshot| snapshot.id.to_string())
-            .unwrap_or_default();
+        let newest_id = snapshot.map_or_else(String::new, |snapshot| snapshot.id.to_string());
         let decision = if memory.looked {
             assessment.decision.to_string()
         } else {
@@ -212,6 +238,10 @@ impl Scheduler {
             status.decision = decision;
             status.consecutive_failures = memory.failures;
             status.unprotected = assessment.unprotected;
+            status.truncation_debt_entries = sample.debt_entries;
+            status.truncation_debt_bytes = sample.debt_bytes;
+            status.truncation_held_by = debt.map_or("", |debt| debt.reason.as_str());
+            status.restore_estimate_secs = restore_estimate_secs;
             status.paused = memory.paused(now);
             if !memory.running {
                 status.activity = if assessment.need.is_some() {

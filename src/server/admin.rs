@@ -190,5 +190,9 @@ fn wire_status(status: PartitionStatus) -> v1::PartitionStatus {
         unprotected: status.unprotected,
         deletion_blocked: status.deletion_blocked,
         paused: status.paused,
+        truncation_debt_entries: status.truncation_debt_entries,
+        truncation_debt_bytes: status.truncation_debt_bytes,
+        truncation_held_by: status.truncation_held_by.to_owned(),
+        restore_estimate_secs: status.restore_estimate_secs,
     }
 }

@@ -99,6 +99,12 @@ families! {
         "Failures of the partition in a row.", "3 or more.";
     UNPROTECTED: Gauge "unprotected" ["topic", "partition"] "",
         "1 = log entries were truncated and no proven snapshot covers them.", "1: the cluster has one copy less than you think.";
+    TRUNCATION_DEBT_ENTRIES: Gauge "truncation_debt_entries" ["topic", "partition"] "entries",
+        "Entries that the newest proven snapshot covers, `TRAILING_ENTRIES` left out, and that are still in the log.", "Above 0 for more than two CHECK_INTERVAL_SECS; truncation_debt_partitions says why.";
+    TRUNCATION_DEBT_BYTES: Gauge "truncation_debt_bytes" ["topic", "partition"] "bytes",
+        "Their part of the log's size on disk.", "Your disk fills up with it.";
+    RESTORE_ESTIMATE: Gauge "restore_estimate_seconds" ["topic", "partition"] "seconds",
+        "Time to restore the newest proven snapshot at the speed measured lately: of restores, before the first one of reading back for proofs. 0 = no snapshot, or nothing measured yet.", "Longer than you want to wait for a broker, or than half of DELETE_GRACE_SECS.";
     PARTITION_SERIES_DROPPED: Counter "partition_series_dropped_total" [] "updates",
         "Updates of partitions that got no series because 2000 partitions have one.", "Grows: use the status of the admin service instead.";
     RAW_BYTES: Counter "raw_bytes_total" [] "bytes",
@@ -107,10 +113,14 @@ families! {
         "The same after compression.", "";
     REUSED_BYTES: Counter "reused_bytes_total" [] "bytes",
         "Stored bytes of earlier snapshots that new ones point to instead of storing them again.", "Does not grow although INCREMENTAL is on and partitions are large.";
+    EXPORT_PACE: Gauge "export_pace_bytes_per_second" [] "bytes per second",
+        "Limit that exports keep to because producers waited longer than before; 0 = none.", "Low for hours: snapshots take longer; raise the interval between them, or move them to another time.";
     COMPACTED_ENTRIES: Counter "compacted_entries_total" [] "entries",
         "Log entries that the broker dropped on request.", "Does not grow while snapshots succeed.";
     COMPACTION_BLOCKED: Counter "compaction_blocked_total" ["reason"] "attempts",
         "Truncations that were due and did not happen.", "Any `term_mismatch` or `damaged`; a steady rate of the others.";
+    TRUNCATION_DEBT_PARTITIONS: Gauge "truncation_debt_partitions" ["reason"] "partitions",
+        "Partitions with a truncation debt at the last tick, by what holds the log.", "Any `term_mismatch`; `held` or `failing` for hours.";
     DELETED: Counter "deleted_total" ["reason"] "snapshots",
         "Snapshots deleted from the store, and data objects that no manifest named.", "";
     DELETION_BLOCKED: Gauge "deletion_blocked_partitions" [] "partitions",

@@ -138,6 +138,24 @@ impl BlockReason {
 }
 
 label! {
+    /// Why log that a proven snapshot covers is still there.
+    DebtReason {
+        /// It goes with the next visit.
+        Due => "due",
+        /// The broker needs it: a follower or learner catches up, or a snapshot is being sent.
+        Held => "held",
+        /// COMPACT is off.
+        Disabled => "disabled",
+        /// The partition is paused.
+        Paused => "paused",
+        /// The replica's term at the snapshot's index is another one: the logs have diverged.
+        TermMismatch => "term_mismatch",
+        /// The last visit failed; the partition backs off.
+        Failing => "failing",
+    }
+}
+
+label! {
     /// How a Bootstrap call ended.
     BootstrapResult {
         /// The broker installed a snapshot.

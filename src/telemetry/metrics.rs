@@ -1,6 +1,6 @@
 //! The metrics of the process, on a registry of their own. What each family means is in [`families`](super::families).
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
 
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use thiserror::Error;
@@ -8,7 +8,8 @@ use thiserror::Error;
 use super::{
     families as f,
     labels::{
-        BlockReason, BootstrapResult, DeleteReason, Operation, Outcome, StoreCode, StoreMethod,
+        BlockReason, BootstrapResult, DebtReason, DeleteReason, Operation, Outcome, StoreCode,
+        StoreMethod,
     },
     partitions::{PartitionSample, PartitionSeries},
     series::{self, By},
@@ -60,8 +61,10 @@ struct Inner {
     raw_bytes: IntCounter,
     stored_bytes: IntCounter,
     reused_bytes: IntCounter,
+    export_pace: IntGauge,
     compacted_entries: IntCounter,
     compaction_blocked: By<BlockReason, IntCounter>,
+    debt_partitions: By<DebtReason, IntGauge>,
     deleted: By<DeleteReason, IntCounter>,
     deletion_blocked: IntGauge,
     orphans_found: IntCounter,
@@ -110,8 +113,10 @@ impl Metrics {
             raw_bytes: series::counter(r, &f::RAW_BYTES)?,
             stored_bytes: series::counter(r, &f::STORED_BYTES)?,
             reused_bytes: series::counter(r, &f::REUSED_BYTES)?,
+            export_pace: series::gauge(r, &f::EXPORT_PACE)?,
             compacted_entries: series::counter(r, &f::COMPACTED_ENTRIES)?,
             compaction_blocked: series::counters_by(r, &f::COMPACTION_BLOCKED)?,
+            debt_partitions: series::gauges_by(r, &f::TRUNCATION_DEBT_PARTITIONS)?,
             deleted: series::counters_by(r, &f::DELETED)?,
             deletion_blocked: series::gauge(r, &f::DELETION_BLOCKED)?,
             orphans_found: series::counter(r, &f::ORPHANS_FOUND)?,
@@ -238,10 +243,24 @@ impl Metrics {
         self.inner.compacted_entries.inc_by(entries);
     }
 
+    /// Exports are slowed to this many bytes a second, or not.
+    pub fn set_export_pace(&self, bytes_per_sec: Option<NonZeroU64>) {
+        let bytes_per_sec = bytes_per_sec.map_or(0, NonZeroU64::get);
+        let value = i64::try_from(bytes_per_sec).unwrap_or(i64::MAX);
+        self.inner.export_pace.set(value);
+    }
+
     /// A truncation was due and did not happen.
     pub fn compaction_blocked(&self, reason: BlockReason) {
         if let Some(counter) = self.inner.compaction_blocked.get(reason) {
             counter.inc();
+        }
+    }
+
+    /// Partitions whose covered log is still there for this reason.
+    pub fn set_debt_partitions(&self, reason: DebtReason, partitions: usize) {
+        if let Some(gauge) = self.inner.debt_partitions.get(reason) {
+            gauge.set(saturating(partitions));
         }
     }
 

@@ -29,6 +29,12 @@ pub struct PartitionSample {
     pub consecutive_failures: u32,
     /// Log entries are gone that no proven snapshot covers.
     pub unprotected: bool,
+    /// Entries that could go from the log and are there.
+    pub debt_entries: u64,
+    /// Their part of the log's size.
+    pub debt_bytes: u64,
+    /// Seconds to restore the newest proven snapshot; 0 = not known.
+    pub restore_estimate_secs: u64,
 }
 
 #[derive(Debug)]
@@ -41,6 +47,9 @@ pub(super) struct PartitionSeries {
     log_size_bytes: IntGaugeVec,
     consecutive_failures: IntGaugeVec,
     unprotected: IntGaugeVec,
+    debt_entries: IntGaugeVec,
+    debt_bytes: IntGaugeVec,
+    restore_estimate: IntGaugeVec,
 }
 
 impl PartitionSeries {
@@ -57,6 +66,9 @@ impl PartitionSeries {
             log_size_bytes: series::int_gauges(registry, &f::LOG_SIZE)?,
             consecutive_failures: series::int_gauges(registry, &f::CONSECUTIVE_FAILURES)?,
             unprotected: series::int_gauges(registry, &f::UNPROTECTED)?,
+            debt_entries: series::int_gauges(registry, &f::TRUNCATION_DEBT_ENTRIES)?,
+            debt_bytes: series::int_gauges(registry, &f::TRUNCATION_DEBT_BYTES)?,
+            restore_estimate: series::int_gauges(registry, &f::RESTORE_ESTIMATE)?,
         })
     }
 
@@ -85,6 +97,10 @@ impl PartitionSeries {
         let failures = u64::from(sample.consecutive_failures);
         set_int(&self.consecutive_failures, labels, failures);
         set_int(&self.unprotected, labels, u64::from(sample.unprotected));
+        set_int(&self.debt_entries, labels, sample.debt_entries);
+        set_int(&self.debt_bytes, labels, sample.debt_bytes);
+        let estimate = sample.restore_estimate_secs;
+        set_int(&self.restore_estimate, labels, estimate);
     }
 
     pub(super) fn retain(&self, is_hosted: impl Fn(&TopicPartition) -> bool) {
@@ -108,6 +124,9 @@ impl PartitionSeries {
             &self.log_size_bytes,
             &self.consecutive_failures,
             &self.unprotected,
+            &self.debt_entries,
+            &self.debt_bytes,
+            &self.restore_estimate,
         ] {
             let _ = vec.remove_label_values(&labels);
         }

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use chronik_snapshotd::{
     format::{Codec, Compression},
     pipeline::plane::{
-        DataPlane, MemoryBudget, PartPlan, RateLimit, RawChunk, Workers, WriteError, write_blocks,
+        DataPlane, MemoryBudget, PartPlan, RateLimit, Rates, RawChunk, Workers, WriteError,
+        write_blocks,
     },
 };
 use futures::{Stream, stream};
@@ -50,7 +51,7 @@ async fn a_stalled_store_is_felt_by_the_stream_within_the_budget() {
         faults.plan(Op::UploadPart, "", 0, 1000, Fault::Stall);
         let plane = DataPlane {
             budget: MemoryBudget::new(64 << 20),
-            workers: Workers::new(NonZeroUsize::new(2).unwrap()),
+            workers: Workers::new(NonZeroUsize::new(2).unwrap()).unwrap(),
             ..plane()
         };
         let taken = Arc::new(AtomicU64::new(0));
@@ -132,7 +133,7 @@ async fn two_large_snapshots_run_side_by_side_and_a_restore_beside_them() {
     let manifest = snapshot(&plane(), &store, Codec::Gzip, &parts).await;
     let plane = DataPlane {
         budget: MemoryBudget::new(128 << 20),
-        workers: Workers::new(NonZeroUsize::new(2).unwrap()),
+        workers: Workers::new(NonZeroUsize::new(2).unwrap()).unwrap(),
         ..plane()
     };
     faults.plan(Op::UploadPart, "", 0, 1000, Fault::Stall);
@@ -189,18 +190,41 @@ async fn a_tiny_budget_makes_it_slow_not_impossible() {
     assert_eq!(read(&tiny, &store, &manifest).await.unwrap(), parts);
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_upload_keeps_to_its_rate() {
+/// Seconds on the clock that pass while five blocks are written as they are.
+async fn seconds_to_write_five_blocks(rates: Rates) -> f64 {
     let (_, store) = faulty();
     let plane = DataPlane {
-        upload_rate: RateLimit::new(NonZeroU64::new(1 << 20)),
+        rates,
+        // The clock of a test stands still only while its own runtime works.
+        workers: Workers::inline(NonZeroUsize::MIN),
         ..plane()
     };
     let start = tokio::time::Instant::now();
     write(&plane, &store, Codec::None, &[vec![1; 5 * BLOCK]])
         .await
         .unwrap();
-    let elapsed = start.elapsed();
-    assert!(elapsed >= Duration::from_secs(15), "{elapsed:?}");
-    assert!(elapsed <= Duration::from_secs(21), "{elapsed:?}");
+    start.elapsed().as_secs_f64()
+}
+
+#[tokio::test(start_paused = true)]
+async fn export_pace_and_upload_keep_to_their_rates() {
+    let mib_per_sec = || RateLimit::new(NonZeroU64::new(1 << 20));
+    let upload = Rates {
+        upload: mib_per_sec(),
+        ..Rates::default()
+    };
+    let seconds = seconds_to_write_five_blocks(upload).await;
+    assert!((15.0..=21.0).contains(&seconds), "{seconds}");
+    let export = Rates {
+        export: mib_per_sec(),
+        ..Rates::default()
+    };
+    let seconds = seconds_to_write_five_blocks(export).await;
+    assert!((15.0..=21.0).contains(&seconds), "{seconds}");
+    let pace = Rates {
+        pace: mib_per_sec(),
+        ..Rates::default()
+    };
+    let seconds = seconds_to_write_five_blocks(pace).await;
+    assert!((15.0..=21.0).contains(&seconds), "{seconds}");
 }

@@ -8,7 +8,7 @@ use chronik_snapshotd::{
         BLOCK_MAX_BYTES, Codec, Compression, CreatedBy, FORMAT_VERSION, Manifest, SnapshotId,
     },
     pipeline::plane::{
-        DataPlane, Folder, MemoryBudget, PartPlan, RateLimit, RawChunk, ReadError, Scope, Target,
+        DataPlane, Folder, MemoryBudget, PartPlan, Rates, RawChunk, ReadError, Scope, Target,
         Workers, WriteError, Written, read_blocks, verify_full, verify_stored, write_blocks,
     },
     raft::{ConfState, Lineage, LogId, TopicPartition},
@@ -31,8 +31,8 @@ pub struct HungUp;
 pub fn plane() -> DataPlane {
     DataPlane::new(
         MemoryBudget::new(256 << 20),
-        Workers::new(NonZeroUsize::new(3).unwrap()),
-        RateLimit::new(None),
+        Workers::new(NonZeroUsize::new(3).unwrap()).unwrap(),
+        Rates::default(),
     )
 }
 

@@ -44,7 +44,7 @@ async fn what_rots_before_it_is_read_back_is_never_truncated_on() {
         None
     });
     rig.cluster.start_sidecar(1).unwrap();
-    rig.wait_logged("does not verify: quarantined").await;
+    rig.wait_logged("snapshot quarantined").await;
     rig.check_safety().await;
     rig.wait_cut().await;
     rig.check_safety().await;

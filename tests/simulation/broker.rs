@@ -305,6 +305,7 @@ impl Broker for SimBroker {
                 version: "simulated".to_owned(),
                 accepted_state_codecs: vec![STATE_CODEC.to_owned()],
                 any_log_compacted: state.any_log_compacted,
+                produce_p99: None,
             })
         })
         .await

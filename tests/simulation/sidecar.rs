@@ -15,7 +15,7 @@ use chronik_snapshotd::{
     control::{self, Control},
     pipeline::{
         Pipeline, PipelineOptions,
-        plane::{DataPlane, MemoryBudget, RateLimit, Workers},
+        plane::{DataPlane, MemoryBudget, Rates, Workers},
     },
     scheduler::{Scheduler, SchedulerOptions},
     store::{NoObserver, Store, StoreOptions},
@@ -94,7 +94,7 @@ fn start(world: &Shared, number: usize) -> (Live, JoinHandle<()>) {
     let mut plane = DataPlane::new(
         MemoryBudget::new(64 << 20),
         Workers::inline(two),
-        RateLimit::new(None),
+        Rates::default(),
     );
     plane.file_max_bytes = profile.file_max_bytes;
     let stop = CancellationToken::new();

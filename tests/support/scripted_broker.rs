@@ -57,6 +57,8 @@ pub struct Script {
     pub incarnation: u64,
     pub boot_id: String,
     pub any_log_compacted: bool,
+    /// How long producers wait; none = it does not say.
+    pub produce_p99_micros: Option<u32>,
     /// The broker restarts each time it has listed its replicas.
     pub restart_after_list: bool,
     /// Another leader is elected each time it has listed its replicas.
@@ -67,6 +69,8 @@ pub struct Script {
     pub term: u64,
     pub applied_index: u64,
     pub first_log_index: u64,
+    /// Lowest index that must stay in the log; 0 = nothing holds it.
+    pub hold_index: u64,
     pub state: Bytes,
     /// Content of a sealed part `seg-a` in front of the state; empty = there is none.
     pub sealed: Bytes,
@@ -81,6 +85,8 @@ pub struct Script {
     /// Answer compactions without doing anything.
     pub pretend_compaction: bool,
     pub exports: usize,
+    /// How often it was asked who it is.
+    pub describes: usize,
     pub compactions: Vec<v1::CompactLogRequest>,
 }
 
@@ -119,6 +125,7 @@ impl ScriptedBroker {
             incarnation: 1,
             boot_id: "boot-1".to_owned(),
             any_log_compacted: false,
+            produce_p99_micros: None,
             restart_after_list: false,
             elected_after_list: false,
             topic: "orders".to_owned(),
@@ -127,6 +134,7 @@ impl ScriptedBroker {
             term: 3,
             applied_index: 0,
             first_log_index: 1,
+            hold_index: 0,
             sealed: Bytes::new(),
             state: sample_state(100_000),
             lie: Lie::None,
@@ -136,6 +144,7 @@ impl ScriptedBroker {
             refuse_compaction: None,
             pretend_compaction: false,
             exports: 0,
+            describes: 0,
             compactions: Vec::new(),
         };
         let broker = Self {
@@ -196,7 +205,8 @@ impl server::SnapshotBrokerService for Service {
         &self,
         _: Request<v1::DescribeBrokerRequest>,
     ) -> Result<Response<v1::DescribeBrokerResponse>, Status> {
-        let script = self.script.lock().unwrap();
+        let mut script = self.script.lock().unwrap();
+        script.describes += 1;
         Ok(Response::new(v1::DescribeBrokerResponse {
             cluster_id: script.cluster_id.clone(),
             incarnation: script.incarnation,
@@ -208,6 +218,7 @@ impl server::SnapshotBrokerService for Service {
             capabilities: Vec::new(),
             accepted_state_codecs: vec!["raw/1".to_owned()],
             any_log_compacted: script.any_log_compacted,
+            produce_p99_micros: script.produce_p99_micros,
         }))
     }
 
@@ -229,7 +240,7 @@ impl server::SnapshotBrokerService for Service {
             log_size_bytes: 1000,
             state_size_bytes: script.state.len() as u64,
             conf_state: Some(conf_state()),
-            hold_index: 0,
+            hold_index: script.hold_index,
             hold_reason: String::new(),
             rank: 0,
         };

@@ -60,13 +60,42 @@ impl Client {
         record: &Record,
         within: Duration,
     ) -> Result<i64, ClientError> {
+        let mut producer = self.plain_producer(topic, partition).await?;
+        producer.produce(record, within).await
+    }
+
+    /// A connection to the partition's present leader, for one record after the other.
+    pub async fn plain_producer(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<PlainProducer, ClientError> {
+        Ok(PlainProducer {
+            leader: self.connect_leader(topic, partition).await?,
+            topic: topic.to_owned(),
+            partition,
+        })
+    }
+}
+
+/// Sends each record once, without a producer id.
+pub struct PlainProducer {
+    leader: Connection,
+    topic: String,
+    partition: i32,
+}
+
+impl PlainProducer {
+    /// Sends a record and waits for its acknowledgement. After an error, which means that nobody knows whether it was
+    /// appended, the connection is of no use any more. Returns the offset.
+    pub async fn produce(&mut self, record: &Record, within: Duration) -> Result<i64, ClientError> {
         let batch = encode_batch(record, NO_PRODUCER, NO_SEQUENCE)?;
-        let request = produce_request(topic, partition, &batch);
-        let mut leader = self.connect_leader(topic, partition).await?;
+        let request = produce_request(&self.topic, self.partition, &batch);
+        let leader = &mut self.leader;
         let address = leader.address().to_owned();
         let exchange = async {
             leader.send(&request, PRODUCE_VERSION).await?;
-            receive(&mut leader).await
+            receive(leader).await
         };
         timeout(within, exchange)
             .await

@@ -8,7 +8,9 @@ use std::{
 use raft::eraftpb::ConfState;
 use tokio::sync::watch;
 
-use crate::{meta::MetaState, proto::v1::ReplicaRole, state::view::PartitionView};
+use crate::{
+    latency::Latency, meta::MetaState, proto::v1::ReplicaRole, state::view::PartitionView,
+};
 
 /// A replica at one moment.
 #[derive(Debug, Clone)]
@@ -106,6 +108,8 @@ impl GroupShared {
 /// All groups of this broker, and the cluster's metadata as applied here.
 #[derive(Debug)]
 pub struct Shared {
+    /// How long producers waited.
+    pub latency: Latency,
     groups: RwLock<HashMap<u64, Arc<GroupShared>>>,
     meta: watch::Sender<(u64, Arc<MetaState>)>,
 }
@@ -113,6 +117,7 @@ pub struct Shared {
 impl Default for Shared {
     fn default() -> Self {
         Self {
+            latency: Latency::default(),
             groups: RwLock::default(),
             meta: watch::channel((0, Arc::default())).0,
         }

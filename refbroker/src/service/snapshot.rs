@@ -216,6 +216,11 @@ impl SnapshotBrokerService for SnapshotServer {
             capabilities: vec!["have-parts".to_owned()],
             accepted_state_codecs: vec![SEGMENTS_CODEC.to_owned(), META_CODEC.to_owned()],
             any_log_compacted: compacted_here || unknown || meta.any_log_compacted,
+            produce_p99_micros: self
+                .shared
+                .latency
+                .p99()
+                .map(|p99| u32::try_from(p99.as_micros()).unwrap_or(u32::MAX)),
         }))
     }
 

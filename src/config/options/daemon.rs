@@ -83,6 +83,31 @@ pub static MAX_UPLOAD_BYTES_PER_SEC: OptionSpec = OptionSpec {
 };
 
 /// See [`OptionSpec::effect`].
+pub static MAX_EXPORT_BYTES_PER_SEC: OptionSpec = OptionSpec {
+    key: "MAX_EXPORT_BYTES_PER_SEC",
+    group: Group::Data,
+    kind: ValueKind::Whole {
+        min: 0,
+        max: u64::MAX,
+    },
+    default: DefaultValue::Value("0"),
+    unit: "bytes per second",
+    effect: "Limit on raw state read from the broker, over all snapshots together: it spares the broker's disk and cores. 0 = no limit.",
+    interaction: "Too low a limit makes the broker give up the view it exports: it ends an export after 60 s without progress.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static GIVE_WAY: OptionSpec = OptionSpec {
+    key: "GIVE_WAY",
+    group: Group::Data,
+    kind: ValueKind::Switch,
+    default: DefaultValue::Value("true"),
+    unit: "",
+    effect: "While producers of the broker wait longer for their acknowledgements than they did before a snapshot, its state is read more slowly, down to 4 MiB a second.",
+    interaction: "Only with brokers that report how long producers wait. Under the limit of MAX_EXPORT_BYTES_PER_SEC, if there is one.",
+};
+
+/// See [`OptionSpec::effect`].
 pub static PROGRESS_TIMEOUT_SECS: OptionSpec = OptionSpec {
     key: "PROGRESS_TIMEOUT_SECS",
     group: Group::Data,

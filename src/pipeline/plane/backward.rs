@@ -150,8 +150,8 @@ pub async fn read_blocks(
 ) -> Result<u64, ReadError> {
     let parts = (0..manifest.parts.len()).collect();
     let job = Job {
-        plane,
         budget: &plane.restore_budget,
+        workers: &plane.restore_workers,
         folder,
         manifest,
         parts,
@@ -159,12 +159,14 @@ pub async fn read_blocks(
         buffers: Buffers::default(),
     };
     let mut sink = Sink::new(manifest, Some(deliver));
-    tokio::select! {
+    let elapsed = tokio::select! {
         biased;
         () = cancel.cancelled() => return Err(ReadError::Cancelled),
         result = run(job, &mut sink) => result?,
-    }
-    sink.finish()
+    };
+    let raw_bytes = sink.finish()?;
+    plane.restore_speed.note(raw_bytes, elapsed);
+    Ok(raw_bytes)
 }
 
 /// Where blocks go: checked against their part's digest, and on to a receiver if there is one.

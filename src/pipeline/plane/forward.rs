@@ -287,6 +287,9 @@ impl Reader<'_> {
         let mut blocks = Vec::new();
         while let Some(frame) = frames.next().await {
             let RawChunk { part, data } = frame.map_err(WriteError::Input)?;
+            let raw_bytes = data.len() as u64;
+            self.plane.rates.export.take(raw_bytes).await;
+            self.plane.rates.pace.take(raw_bytes).await;
             splitter.push(part, data, &mut blocks)?;
             for block in blocks.drain(..) {
                 self.start(block).await?;
@@ -351,7 +354,7 @@ async fn write_in_order<E: Error + Send + Sync + 'static>(
             crc32,
         } = pending.encoded.await.map_err(WriteError::Worker)??;
         let stored_len = stored.len() as u64;
-        plane.upload_rate.take(stored_len).await;
+        plane.rates.upload.take(stored_len).await;
         let put = files.append(stored).await?;
         let block = BlockRef {
             file: put.file,

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DataPlane, Folder, MemoryBudget, RateLimit, RawChunk, Scope, Workers, read_blocks, verify_full,
+    DataPlane, Folder, MemoryBudget, Rates, RawChunk, Scope, Workers, read_blocks, verify_full,
 };
 use crate::{
     config::object_store::{Backend, ObjectStoreConfig},
@@ -71,7 +71,7 @@ async fn read(manifest: Arc<Manifest>, snap: Bytes) -> Result<(), StoreError> {
     let plane = DataPlane::new(
         MemoryBudget::new(64 << 20),
         Workers::inline(NonZeroUsize::MIN),
-        RateLimit::new(None),
+        Rates::default(),
     );
     let never = CancellationToken::new();
     let (sender, mut receiver) = mpsc::channel::<RawChunk>(4);

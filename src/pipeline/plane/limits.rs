@@ -1,17 +1,10 @@
 //! What all snapshots and restores of this process share: memory, threads, bandwidth.
 
-use std::{
-    num::{NonZeroU64, NonZeroUsize},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinHandle,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::{rate::RateLimit, speed::Speed, workers::Workers};
 use crate::format::SNAP_FILE_MAX_BYTES;
 
 /// Memory for restores: two at full speed, four in their narrowest shape.
@@ -26,23 +19,57 @@ pub struct DataPlane {
     pub restore_budget: MemoryBudget,
     /// Threads that compress, decompress and check.
     pub workers: Workers,
-    /// Stored bytes a second that leave for the store.
-    pub upload_rate: RateLimit,
+    /// Those of restores: a broker that waits for its state is as busy as one can be.
+    pub restore_workers: Workers,
+    /// Bandwidth of snapshots.
+    pub rates: Rates,
+    /// How fast restores were, the receiver's part in it.
+    pub restore_speed: Speed,
+    /// How fast snapshots were read back.
+    pub verify_speed: Speed,
     /// Most stored bytes of one `.snap`; [`SNAP_FILE_MAX_BYTES`] but in tests.
     pub file_max_bytes: u64,
 }
 
 impl DataPlane {
     /// Limits with [`RESTORE_BUDGET_BYTES`] for restores and `.snap` files of the size that the format allows.
-    pub fn new(budget: MemoryBudget, workers: Workers, upload_rate: RateLimit) -> Self {
+    pub fn new(budget: MemoryBudget, workers: Workers, rates: Rates) -> Self {
         Self {
             budget,
             restore_budget: MemoryBudget::new(RESTORE_BUDGET_BYTES),
+            restore_workers: workers.of_normal_priority(),
             workers,
-            upload_rate,
+            rates,
+            restore_speed: Speed::default(),
+            verify_speed: Speed::default(),
             file_max_bytes: SNAP_FILE_MAX_BYTES,
         }
     }
+
+    /// Something is being written, verified or restored.
+    pub fn is_busy(&self) -> bool {
+        self.budget.in_use_bytes() > 0 || self.restore_budget.in_use_bytes() > 0
+    }
+
+    /// Time to restore `raw_bytes`, by the restores lately, for want of them by what was read back; of either, small
+    /// ones only for want of large ones. None before there was any.
+    pub fn restore_time(&self, raw_bytes: u64) -> Option<Duration> {
+        let (restores, proofs) = (&self.restore_speed, &self.verify_speed);
+        let by_large = [restores, proofs].map(|speed| speed.time_by_large(raw_bytes));
+        let by_small = [restores, proofs].map(|speed| speed.time_by_small(raw_bytes));
+        by_large.into_iter().chain(by_small).flatten().next()
+    }
+}
+
+/// Limits on bandwidth, each over all snapshots together.
+#[derive(Debug, Clone, Default)]
+pub struct Rates {
+    /// Raw bytes that come from the broker, as the operator limits them.
+    pub export: RateLimit,
+    /// The same, while producers notice.
+    pub pace: RateLimit,
+    /// Stored bytes that leave for the store.
+    pub upload: RateLimit,
 }
 
 /// A counted number of bytes for data in flight, whatever the snapshots' sizes.
@@ -137,132 +164,9 @@ impl Reservation {
     }
 }
 
-/// A bounded number of threads for work that keeps a core busy.
-#[derive(Debug, Clone)]
-pub struct Workers {
-    free: Arc<Semaphore>,
-    count: usize,
-    inline: bool,
-}
-
-impl Workers {
-    /// At most `count` pieces of work at a time.
-    pub fn new(count: NonZeroUsize) -> Self {
-        Self {
-            free: Arc::new(Semaphore::new(count.get())),
-            count: count.get(),
-            inline: false,
-        }
-    }
-
-    /// Work that runs as tasks of the runtime, on no thread of its own: what a simulation needs, whose every step
-    /// must follow from its seed.
-    pub fn inline(count: NonZeroUsize) -> Self {
-        Self {
-            inline: true,
-            ..Self::new(count)
-        }
-    }
-
-    /// How many.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Waits for a free worker and starts `work` on a blocking thread. Work that has started runs to its end.
-    pub(super) async fn start<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> JoinHandle<T> {
-        // The semaphore is never closed, so there is always a permit.
-        let permit = Arc::clone(&self.free).acquire_owned().await.ok();
-        let work = move || {
-            let _permit = permit;
-            work()
-        };
-        if self.inline {
-            return tokio::spawn(async move { work() });
-        }
-        tokio::task::spawn_blocking(work)
-    }
-}
-
-/// A shared limit on bytes a second, or none.
-///
-/// Each taker's bytes occupy the line for `bytes / rate`; the next taker starts after that. A burst is at most one
-/// block a taker.
-#[derive(Debug, Clone)]
-pub struct RateLimit {
-    line: Option<Arc<Line>>,
-}
-
-#[derive(Debug)]
-struct Line {
-    bytes_per_sec: NonZeroU64,
-    free_at: Mutex<Option<Instant>>,
-}
-
-impl RateLimit {
-    /// A limit, or none.
-    pub fn new(bytes_per_sec: Option<NonZeroU64>) -> Self {
-        let line = |bytes_per_sec| {
-            Arc::new(Line {
-                bytes_per_sec,
-                free_at: Mutex::new(None),
-            })
-        };
-        Self {
-            line: bytes_per_sec.map(line),
-        }
-    }
-
-    /// Waits until `bytes` may go.
-    pub async fn take(&self, bytes: u64) {
-        let Some(line) = &self.line else {
-            return;
-        };
-        let start = line.occupy(bytes);
-        sleep_until(start).await;
-    }
-}
-
-impl Line {
-    fn occupy(&self, bytes: u64) -> Instant {
-        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_sec.get());
-        let busy = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
-        let now = Instant::now();
-        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = free_at.map_or(now, |at| at.max(now));
-        *free_at = Some(start + busy);
-        start
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_rate_holds_over_time_and_over_takers() {
-        let limit = RateLimit::new(NonZeroU64::new(1_000_000));
-        let start = Instant::now();
-        for taker in [limit.clone(), limit.clone()] {
-            for _ in 0..5 {
-                taker.take(200_000).await;
-            }
-        }
-        let elapsed = start.elapsed();
-        // Ten times 0.2 s; the last one occupies the line but nobody waits for it.
-        assert!(elapsed >= Duration::from_millis(1_790), "{elapsed:?}");
-        assert!(elapsed <= Duration::from_millis(1_900), "{elapsed:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_limit_never_waits() {
-        let start = Instant::now();
-        RateLimit::new(None).take(u64::MAX).await;
-        assert_eq!(start.elapsed(), Duration::ZERO);
-    }
 
     #[tokio::test]
     async fn reservations_are_counted_and_given_back() {

@@ -7,12 +7,18 @@ mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod limits;
+mod rate;
+mod speed;
 mod verify;
+mod workers;
 
 pub use backward::{ReadError, read_blocks};
 pub use forward::{PartPlan, WriteError, Written, write_blocks};
-pub use limits::{DataPlane, MemoryBudget, RESTORE_BUDGET_BYTES, RateLimit, Reservation, Workers};
+pub use limits::{DataPlane, MemoryBudget, RESTORE_BUDGET_BYTES, Rates, Reservation};
+pub use rate::RateLimit;
+pub use speed::Speed;
 pub use verify::{Scope, spot_check, verify_full, verify_stored};
+pub use workers::Workers;
 
 use bytes::Bytes;
 

@@ -60,8 +60,8 @@ async fn verify(
     let work = async {
         let (objects, extents) = look_at_files(folder, manifest).await?;
         let job = Job {
-            plane,
             budget: &plane.budget,
+            workers: &plane.workers,
             folder,
             manifest,
             parts: parts_in(scope, manifest, &extents),
@@ -69,9 +69,9 @@ async fn verify(
             buffers: Buffers::default(),
         };
         let mut sink = Sink::new(manifest, None);
-        run(job, &mut sink).await?;
+        let elapsed = run(job, &mut sink).await?;
         if depth == Depth::Decode {
-            sink.finish()?;
+            plane.verify_speed.note(sink.finish()?, elapsed);
         }
         Ok(objects)
     };

@@ -56,7 +56,7 @@ impl S3Settings {
 
 impl Store {
     /// The variables that tell a sidecar of it.
-    pub(crate) fn variables(&self) -> BTreeMap<String, String> {
+    pub fn variables(&self) -> BTreeMap<String, String> {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         match self {
             Self::Local(dir) => BTreeMap::from([

@@ -1,11 +1,12 @@
 //! Fetch, check or decode, hand on: the stages that restoring and verifying share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinHandle,
+    time::Instant,
 };
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
         check_stored,
     },
     pipeline::plane::{
-        DataPlane, Folder, MemoryBudget, Reservation,
+        Folder, MemoryBudget, Reservation, Workers,
         ahead::Ahead,
         buffers::{Buffer, Buffers},
         limits::reserve_shape,
@@ -39,9 +40,10 @@ pub(in crate::pipeline) enum Depth {
 
 /// What is to be read.
 pub(in crate::pipeline) struct Job<'a> {
-    pub(in crate::pipeline) plane: &'a DataPlane,
-    /// Which of its budgets pays.
+    /// The memory that it is held in.
     pub(in crate::pipeline) budget: &'a MemoryBudget,
+    /// The threads that work on it.
+    pub(in crate::pipeline) workers: &'a Workers,
     pub(in crate::pipeline) folder: &'a Folder,
     pub(in crate::pipeline) manifest: &'a Arc<Manifest>,
     /// Positions of the parts, in order.
@@ -59,8 +61,13 @@ struct Pending {
 }
 
 /// Reads the parts of `job` and hands the raw bytes of each block to `sink` in order; with [`Depth::Stored`] nothing.
-pub(in crate::pipeline) async fn run(job: Job<'_>, sink: &mut Sink<'_>) -> Result<(), ReadError> {
+/// How long it took, the wait for memory left out.
+pub(in crate::pipeline) async fn run(
+    job: Job<'_>,
+    sink: &mut Sink<'_>,
+) -> Result<Duration, ReadError> {
     let (shape, memory) = job.reserve().await;
+    let begun = Instant::now();
     let memory = Arc::new(memory);
     let (to_sink, from_workers) = mpsc::channel(shape.slots);
     let free = Arc::new(Semaphore::new(shape.slots));
@@ -68,7 +75,7 @@ pub(in crate::pipeline) async fn run(job: Job<'_>, sink: &mut Sink<'_>) -> Resul
         job.fetch(shape.ahead, &free, &memory, to_sink),
         job.hand_on(from_workers, sink),
     )?;
-    Ok(())
+    Ok(begun.elapsed())
 }
 
 /// How wide a run is.
@@ -84,7 +91,7 @@ impl Job<'_> {
     /// Reserves memory for as wide a run as is useful and possible.
     async fn reserve(&self) -> (Shape, Reservation) {
         let ahead = READ_AHEAD;
-        let fewer_blocks = (1..=self.plane.workers.count() + 1)
+        let fewer_blocks = (1..=self.workers.count() + 1)
             .rev()
             .map(|slots| Shape { slots, ahead });
         let fewer_windows = (1..READ_AHEAD).rev().map(|ahead| Shape { slots: 1, ahead });
@@ -168,7 +175,7 @@ impl Job<'_> {
         };
         Pending {
             at,
-            checked: self.plane.workers.start(work).await,
+            checked: self.workers.start(work).await,
             slot,
         }
     }
