@@ -1,0 +1,66 @@
+//! The reference cluster as it is measured: three brokers and their sidecars.
+
+use std::{path::Path, time::Duration};
+
+use bytes::Bytes;
+use chronik_harness::{
+    Cluster, ClusterOptions, Store,
+    client::{Pool, PoolOptions, Record},
+    proto::ReplicaStatus,
+};
+
+use crate::PATIENCE;
+
+/// Starts an empty cluster with one topic, replicated to all three.
+pub async fn start(dir: &Path, topic: &str, partitions: u32, env: &[(&str, &str)]) -> Cluster {
+    let mut options = ClusterOptions::new(dir).store(Store::Local(dir.join("store")));
+    for (key, value) in env {
+        options = options.sidecar_env(key, value);
+    }
+    let cluster = Cluster::start(options).await.unwrap();
+    let client = cluster.client();
+    client
+        .create_topic(topic, partitions, 3, Duration::from_secs(60))
+        .await
+        .unwrap();
+    cluster
+}
+
+/// A record of `len_bytes`, cut from generated ones.
+pub fn record(json: &Bytes, number: u64, len_bytes: usize) -> Record {
+    let slots = json.len() / len_bytes;
+    let start = usize::try_from(number).unwrap() % slots * len_bytes;
+    Record {
+        key: Bytes::from(number.to_string()),
+        value: json.slice(start..start + len_bytes),
+        timestamp_ms: 1,
+    }
+}
+
+/// Produces `count` records with acks=all, one Raft entry each.
+pub async fn fill(cluster: &Cluster, topic: &str, json: &Bytes, count: u64, len_bytes: usize) {
+    let options = PoolOptions::default();
+    let mut pool = Pool::start(cluster.client(), topic, options).await.unwrap();
+    for number in 0..count {
+        pool.send(record(json, number, len_bytes)).await.unwrap();
+    }
+    pool.finish().await.unwrap();
+}
+
+/// Waits until the replica of every broker fits.
+pub async fn wait_replicas(
+    cluster: &mut Cluster,
+    topic: &str,
+    fits: impl Fn(i32, &ReplicaStatus) -> bool,
+) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let replicas = cluster.replicas_of(topic).await;
+        if replicas.len() >= 3 && replicas.iter().all(|(id, replica)| fits(*id, replica)) {
+            return;
+        }
+        let in_time = std::time::Instant::now() < deadline;
+        assert!(in_time, "{replicas:#?}\n{}", cluster.log_tails());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

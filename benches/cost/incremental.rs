@@ -1,0 +1,107 @@
+//! What a snapshot costs of a partition in which little has changed.
+
+use bytes::Bytes;
+use chronik_snapshotd::format::{BLOCK_MAX_BYTES, BlockEncoder, Codec, Compression};
+
+use crate::{
+    bed::{Bed, TOPIC, tree_bytes},
+    broker::{Part, Replica, SyntheticBroker},
+    report::{Row, median},
+    state::Content,
+};
+
+/// Length of a sealed part. Each snapshot finds one more.
+const SEGMENT_BYTES: usize = 16 << 20;
+/// Sealed parts of the small partition; the large one has 64 times as many.
+const SEGMENTS: usize = 4;
+const TIMES: usize = 64;
+
+pub async fn run(bed: &Bed) -> Vec<Row> {
+    let small = further(bed, "small", SEGMENTS).await;
+    let large = further(bed, "large", SEGMENTS * TIMES).await;
+    let allowed = 1.1 * compressed_bytes(&segment(&bed.json, 0)) + f64::from(1 << 20);
+    let ratio = "stored for 16 MiB more in 4 GiB: part of 1.1 times those compressed and 1 MiB";
+    let growth = "stored for 16 MiB more: in 4 GiB, against in 64 MiB";
+    let calls = format!(
+        "calls to the store for the last of them, which points into {} files",
+        bed.pairs + 1
+    );
+    vec![
+        Row::one(
+            "incremental_bytes_ratio",
+            ratio,
+            "x",
+            median(&large.bytes) / allowed,
+        )
+        .at_most(1.0),
+        Row::one(
+            "incremental_growth_64x",
+            growth,
+            "x",
+            median(&large.bytes) / median(&small.bytes),
+        )
+        .at_most(1.1),
+        Row::one("incremental_store_calls", calls, "calls", large.calls),
+    ]
+}
+
+/// What further snapshots cost.
+struct Further {
+    /// Bytes of all objects that each brings.
+    bytes: Vec<f64>,
+    /// Calls to the store for the last.
+    calls: f64,
+}
+
+/// A complete snapshot, then more of them, each after one segment more.
+async fn further(bed: &Bed, name: &str, segments: usize) -> Further {
+    let broker = SyntheticBroker::start().await;
+    let mut replica = Replica::of(Content::once(bed.json.slice(..1 << 20)));
+    for number in 0..segments {
+        add_segment(&mut replica, number, &bed.json);
+    }
+    broker.put(TOPIC, 0, replica);
+    let env = [("COMPRESSION", "zstd")];
+    let name = format!("incremental-{name}");
+    let daemon = bed.daemon(&name, &broker, &bed.local(), &env).await;
+    daemon.snapshot(TOPIC, 0).await;
+    let stored = || tree_bytes(&bed.path("local").join(&name));
+    let mut further = Further {
+        bytes: Vec::new(),
+        calls: 0.0,
+    };
+    for number in 0..bed.pairs {
+        let (before, calls) = (stored(), daemon.store_calls().await);
+        broker.grow(TOPIC, 0, |replica| {
+            add_segment(replica, segments + number, &bed.json);
+        });
+        daemon.snapshot(TOPIC, 0).await;
+        further.bytes.push(stored() - before);
+        further.calls = daemon.store_calls().await - calls;
+    }
+    further
+}
+
+/// Puts a sealed part in front of the one that still changes.
+fn add_segment(replica: &mut Replica, number: usize, json: &Bytes) {
+    let part = Part {
+        id: format!("segment-{number:05}"),
+        sealed: true,
+        content: Content::once(segment(json, number)),
+    };
+    replica.parts.insert(replica.parts.len() - 1, part);
+}
+
+fn segment(json: &Bytes, number: usize) -> Bytes {
+    let start = number % (json.len() / SEGMENT_BYTES) * SEGMENT_BYTES;
+    json.slice(start..start + SEGMENT_BYTES)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "megabytes")]
+fn compressed_bytes(raw: &Bytes) -> f64 {
+    let compression = Compression::new(Codec::Zstd, None).unwrap();
+    let mut encoder = BlockEncoder::new(compression).unwrap();
+    let blocks = raw.chunks(BLOCK_MAX_BYTES as usize);
+    let stored = blocks.map(|block| encoder.encode(&raw.slice_ref(block)).unwrap().stored.len());
+    stored.sum::<usize>() as f64
+}

@@ -1,0 +1,90 @@
+//! What a user would pipe together instead, as a shell command.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+use chronik_harness::S3Settings;
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike as _,
+};
+
+use crate::daemon::Cost;
+
+/// The tools, and where they find the bucket.
+pub struct Peers {
+    env: BTreeMap<&'static str, String>,
+    dir: PathBuf,
+    bucket: String,
+}
+
+impl Peers {
+    /// Tools that work in `dir` and reach the bucket of `settings`. `python` is the environment that has awscli.
+    pub fn new(dir: &Path, settings: &S3Settings, python: &Path) -> Self {
+        let setting = |name: &str| settings.variables[name].clone();
+        let path = std::env::var("PATH").unwrap_or_default();
+        let (access_key, secret_key) = (setting("S3_ACCESS_KEY"), setting("S3_SECRET_KEY"));
+        let (endpoint, region) = (setting("S3_ENDPOINT"), setting("S3_REGION"));
+        let env = BTreeMap::from([
+            ("PATH", format!("{}:{path}", python.display())),
+            ("RCLONE_CONFIG", "/dev/null".to_owned()),
+            ("RCLONE_CONFIG_STORE_TYPE", "s3".to_owned()),
+            ("RCLONE_CONFIG_STORE_PROVIDER", "Other".to_owned()),
+            ("RCLONE_CONFIG_STORE_ENDPOINT", endpoint.clone()),
+            ("RCLONE_CONFIG_STORE_REGION", region.clone()),
+            ("RCLONE_CONFIG_STORE_ACCESS_KEY_ID", access_key.clone()),
+            ("RCLONE_CONFIG_STORE_SECRET_ACCESS_KEY", secret_key.clone()),
+            ("RCLONE_S3_NO_CHECK_BUCKET", "true".to_owned()),
+            ("AWS_ACCESS_KEY_ID", access_key),
+            ("AWS_SECRET_ACCESS_KEY", secret_key),
+            ("AWS_DEFAULT_REGION", region),
+            ("AWS_ENDPOINT_URL", endpoint),
+            ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
+        ]);
+        Self {
+            env,
+            dir: dir.to_owned(),
+            bucket: setting("S3_BUCKET"),
+        }
+    }
+
+    /// The name of an object for rclone.
+    pub fn rclone(&self, key: &str) -> String {
+        format!("store:{}/{key}", self.bucket)
+    }
+
+    /// The name of an object for aws.
+    pub fn aws(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.bucket)
+    }
+
+    /// Runs a pipeline; every command in it must succeed.
+    pub fn run(&self, pipeline: &str) -> Cost {
+        let (begun, cpu) = (Instant::now(), children_cpu_secs());
+        let status = Command::new("bash")
+            .args(["-c", &format!("set -euo pipefail; {pipeline}")])
+            .env_clear()
+            .envs(&self.env)
+            .current_dir(&self.dir)
+            .status();
+        assert!(status.unwrap().success(), "{pipeline}");
+        Cost {
+            seconds: begun.elapsed().as_secs_f64(),
+            cpu_secs: children_cpu_secs() - cpu,
+        }
+    }
+}
+
+/// CPU time of all children that have ended.
+fn children_cpu_secs() -> f64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+    let spent = usage.user_time() + usage.system_time();
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of minutes")]
+    let micros = spent.num_microseconds() as f64;
+    micros / 1e6
+}

@@ -1,0 +1,260 @@
+//! What producers notice of snapshots: one load that goes on, with snapshots beside it half of the time.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use chronik_harness::{Cluster, client::Client};
+use chronik_snapshotd::proto::v1::{
+    self, snapshot_admin_service_client::SnapshotAdminServiceClient,
+};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, sleep, sleep_until},
+};
+
+use crate::{
+    PATIENCE,
+    bed::Bed,
+    broker::partition,
+    cluster::{fill, record, start},
+    report::Row,
+};
+
+const TOPIC: &str = "orders";
+const PARTITIONS: i32 = 3;
+/// What is there before: each partition's state is some 64 MB.
+const ENTRIES: u64 = 200_000;
+const ENTRY_BYTES: usize = 1_000;
+const WINDOW: Duration = Duration::from_secs(12);
+/// Before each window: nothing of the one before it is felt any more, and the sidecars know what quiet times are.
+const SETTLE: Duration = Duration::from_secs(14);
+/// Producers for each partition, each with one record on its way.
+const PRODUCERS: i32 = 2;
+/// Time between two records of a producer that does not hurry.
+const PACE: Duration = Duration::from_millis(10);
+
+pub async fn run(bed: &Bed) -> Vec<Row> {
+    // Every snapshot is complete, and the next one begins when one ends: much worse than what thresholds allow.
+    let env = [
+        ("LOG_THRESHOLD", "1000000000"),
+        ("TIME_THRESHOLD_SECS", "31536000"),
+        ("INCREMENTAL", "false"),
+        ("RETENTION_COUNT", "1"),
+        ("DELETE_GRACE_SECS", "1"),
+    ];
+    let mut cluster = start(
+        &bed.path("producers"),
+        TOPIC,
+        PARTITIONS.unsigned_abs(),
+        &env,
+    )
+    .await;
+    fill(&cluster, TOPIC, &bed.json, ENTRIES, ENTRY_BYTES).await;
+    let paced = Course::run(bed, &cluster, Some(PACE)).await;
+    let hurried = Course::run(bed, &cluster, None).await;
+    cluster.stop().await.unwrap();
+    vec![
+        Row::median(
+            "producer_p99_ratio",
+            "p99 of acks=all at 600 records a second, beside snapshots without pause",
+            "x",
+            paced.ratios(Window::p99_ms),
+        )
+        .at_most(1.1),
+        Row::median(
+            "producer_p99_ms",
+            "the same without snapshots",
+            "ms",
+            paced.without.iter().map(Window::p99_ms).collect(),
+        ),
+        Row::median(
+            "producer_throughput_ratio",
+            "records a second, as fast as they are acknowledged, beside the same",
+            "x",
+            hurried.ratios(Window::rate),
+        )
+        .at_least(0.97),
+        Row::median(
+            "producer_snapshot_mb_s",
+            "raw state read by those snapshots meanwhile, at 600 records a second",
+            "MB/s",
+            paced.with.iter().map(Window::megabytes_per_sec).collect(),
+        ),
+    ]
+}
+
+/// Windows in pairs.
+struct Course {
+    without: Vec<Window>,
+    with: Vec<Window>,
+}
+
+/// What was seen for some seconds.
+struct Window {
+    millis: Vec<f64>,
+    exported_bytes: f64,
+}
+
+/// When a record was due, and how long it took from then to its acknowledgement.
+type Seen = (Instant, Duration);
+
+impl Course {
+    async fn run(bed: &Bed, cluster: &Cluster, pace: Option<Duration>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut producers = JoinSet::new();
+        for number in 0..PARTITIONS * PRODUCERS {
+            let (client, json) = (Arc::clone(cluster.client()), bed.json.clone());
+            producers.spawn(produce(client, json, number, pace, Arc::clone(&stop)));
+        }
+        let mut spans = Vec::new();
+        for pair in 0..bed.pairs {
+            for with in [pair % 2 == 1, pair % 2 == 0] {
+                sleep(SETTLE).await;
+                spans.push((with, span(cluster, with).await));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        let seen: Vec<Seen> = producers.join_all().await.into_iter().flatten().collect();
+        let mut course = Self {
+            without: Vec::new(),
+            with: Vec::new(),
+        };
+        for (with, (begun, exported_bytes)) in spans {
+            let window = Window::of(&seen, begun, exported_bytes);
+            let windows = if with {
+                &mut course.with
+            } else {
+                &mut course.without
+            };
+            windows.push(window);
+        }
+        course
+    }
+
+    /// Of each pair, what was seen beside snapshots as a part of what was seen without.
+    fn ratios(&self, of: impl Fn(&Window) -> f64) -> Vec<f64> {
+        let pairs = self.with.iter().zip(&self.without);
+        pairs
+            .map(|(with, without)| of(with) / of(without))
+            .collect()
+    }
+}
+
+impl Window {
+    fn of(seen: &[Seen], begun: Instant, exported_bytes: f64) -> Self {
+        let inside = seen
+            .iter()
+            .filter(|(due, _)| (begun..begun + WINDOW).contains(due));
+        Self {
+            millis: inside
+                .map(|(_, took)| took.as_secs_f64() * 1000.0)
+                .collect(),
+            exported_bytes,
+        }
+    }
+
+    fn p99_ms(&self) -> f64 {
+        let mut sorted = self.millis.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted[(sorted.len() - 1) * 99 / 100]
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "thousands")]
+    fn rate(&self) -> f64 {
+        self.millis.len() as f64 / WINDOW.as_secs_f64()
+    }
+
+    fn megabytes_per_sec(&self) -> f64 {
+        self.exported_bytes / 1e6 / WINDOW.as_secs_f64()
+    }
+}
+
+/// Lets a window's time pass, with or without snapshots; when it began, and what they read (whole snapshots only).
+async fn span(cluster: &Cluster, with: bool) -> (Instant, f64) {
+    let before = raw_bytes(cluster).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut takers = JoinSet::new();
+    let begun = Instant::now();
+    if with {
+        for node in cluster.nodes() {
+            takers.spawn(take_snapshots(node.sidecar_endpoint(), Arc::clone(&stop)));
+        }
+    }
+    sleep_until(begun + WINDOW).await;
+    let exported_bytes = raw_bytes(cluster).await - before;
+    assert!(
+        !with || exported_bytes > 0.0,
+        "no snapshot in a whole window"
+    );
+    stop.store(true, Ordering::Relaxed);
+    takers.join_all().await;
+    (begun, exported_bytes)
+}
+
+async fn raw_bytes(cluster: &Cluster) -> f64 {
+    let mut sum = 0.0;
+    for node in cluster.nodes() {
+        let metrics = node.metrics().await.unwrap();
+        sum += metrics.sum("chronik_snapshot_raw_bytes_total", &[]);
+    }
+    sum
+}
+
+/// Sends one record after the other over one connection. What is late because the one before it was counts as late.
+async fn produce(
+    client: Arc<Client>,
+    json: Bytes,
+    producer: i32,
+    pace: Option<Duration>,
+    stop: Arc<AtomicBool>,
+) -> Vec<Seen> {
+    let mut connection = client
+        .plain_producer(TOPIC, producer % PARTITIONS)
+        .await
+        .unwrap();
+    let mut ticks = tokio::time::interval(pace.unwrap_or(PACE));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut seen = Vec::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let due = match pace {
+            Some(_) => ticks.tick().await,
+            None => Instant::now(),
+        };
+        let record = record(&json, number, ENTRY_BYTES);
+        connection.produce(&record, PATIENCE).await.unwrap();
+        seen.push((due, due.elapsed()));
+    }
+    seen
+}
+
+/// Takes one snapshot after the other of whatever its broker leads.
+async fn take_snapshots(endpoint: String, stop: Arc<AtomicBool>) {
+    let mut admin = SnapshotAdminServiceClient::connect(endpoint).await.unwrap();
+    let status = admin.get_status(v1::GetStatusRequest::default()).await;
+    let partitions = status.unwrap().into_inner().partitions.into_iter();
+    let led = partitions.filter(|status| status.role == "leader");
+    let led = led.filter_map(|status| status.partition);
+    let led: Vec<i32> = led
+        .filter(|name| name.topic == TOPIC)
+        .map(|name| name.partition)
+        .collect();
+    for number in led.iter().cycle() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let request = v1::TriggerSnapshotRequest {
+            partition: Some(partition(TOPIC, *number)),
+            wait: true,
+        };
+        admin.trigger_snapshot(request).await.unwrap();
+    }
+}
