@@ -170,6 +170,15 @@ fn lose_every_disk(world: &mut World) {
     }
 }
 
+/// Nothing is left of a cluster. Its sidecars do not run any more.
+fn lose_disks_and_store(world: &mut World) {
+    lose_every_disk(world);
+    for id in 1..=3 {
+        world.cluster.kill_sidecar(id).unwrap();
+    }
+    fs::remove_dir_all(world.dir.path().join("store/snapshots")).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_lost_every_disk_comes_back_from_the_store_and_a_survivor_is_refused() {
     let mut world = World::start(3, |options| {
@@ -305,11 +314,7 @@ async fn a_founder_that_asked_nobody_does_not_speak_for_those_who_did() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_founder_that_asked_nobody_keeps_nobody_from_founding_a_new_cluster() {
     let mut world = World::start(3, |options| options).await;
-    lose_every_disk(&mut world);
-    for id in 1..=3 {
-        world.cluster.kill_sidecar(id).unwrap();
-    }
-    fs::remove_dir_all(world.dir.path().join("store/snapshots")).unwrap();
+    lose_disks_and_store(&mut world);
     let sidecar = world.cluster.sidecar_mut(1).unwrap();
     sidecar.set_env("CHRONIK_SNAPSHOT_BOOTSTRAP_ENABLED", "false");
     world.cluster.begin_with(&Beginning::Found);
@@ -317,6 +322,33 @@ async fn a_founder_that_asked_nobody_keeps_nobody_from_founding_a_new_cluster() 
         world.cluster.start_sidecar(id).unwrap();
         world.cluster.start_broker(id).unwrap();
     }
+    world.cluster.wait_formed().await.unwrap();
+    world.wait_whole("__meta").await;
+}
+
+/// Broker 3 is one of the first, and has nobody to ask before the new life has a snapshot already: the others looked
+/// before there was one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_that_comes_late_finds_the_snapshots_of_its_own_life_and_is_let_in() {
+    let mut world = World::start(3, |options| options).await;
+    lose_disks_and_store(&mut world);
+    world.cluster.begin_with(&Beginning::Found);
+    for id in 1..=3 {
+        if id != 3 {
+            world.cluster.start_sidecar(id).unwrap();
+        }
+        world.cluster.start_broker(id).unwrap();
+    }
+    let dir = world.dir.path().to_owned();
+    world
+        .wait("a proven snapshot of the new life", async || {
+            Ok(match proven_through(&dir, "__meta") {
+                0 => Poll::NotYet("none".to_owned()),
+                _ => Poll::Done(()),
+            })
+        })
+        .await;
+    world.cluster.start_sidecar(3).unwrap();
     world.cluster.wait_formed().await.unwrap();
     world.wait_whole("__meta").await;
 }

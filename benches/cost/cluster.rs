@@ -12,8 +12,14 @@ use chronik_harness::{
 use crate::PATIENCE;
 
 /// Starts an empty cluster with one topic, replicated to all three.
-pub async fn start(dir: &Path, topic: &str, partitions: u32, env: &[(&str, &str)]) -> Cluster {
-    let mut options = ClusterOptions::new(dir).store(Store::Local(dir.join("store")));
+pub async fn start(
+    dir: &Path,
+    store: &Path,
+    topic: &str,
+    partitions: u32,
+    env: &[(&str, &str)],
+) -> Cluster {
+    let mut options = ClusterOptions::new(dir).store(Store::Local(store.to_owned()));
     for (key, value) in env {
         options = options.sidecar_env(key, value);
     }

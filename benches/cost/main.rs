@@ -45,10 +45,10 @@ enum Section {
     Incremental,
     /// Ten thousand partitions.
     Scale,
-    /// What producers notice.
-    Producers,
     /// A broker that lost its disk.
     Reseed,
+    /// What producers notice.
+    Producers,
 }
 
 /// Measures what the daemon costs.
@@ -83,6 +83,10 @@ async fn main() {
     } else {
         &args.section
     };
+    let report = args.dir.join("report.json");
+    if args.section.is_empty() {
+        report::write(&report, &[]);
+    }
     let mut all = Vec::new();
     for section in sections {
         let rows = match section {
@@ -90,22 +94,15 @@ async fn main() {
             Section::Memory => memory::run(&bed).await,
             Section::Incremental => incremental::run(&bed).await,
             Section::Scale => scale::run(&bed).await,
-            Section::Producers => producers::run(&bed).await,
             Section::Reseed => reseed::run(&bed).await,
+            Section::Producers => producers::run(&bed).await,
         };
         rows.iter().for_each(report::say);
-        all.extend(rows);
+        all = report::merge(&report, rows);
     }
     let data = bed.dir.clone();
     drop(bed);
     fs::remove_dir_all(data).unwrap();
-    let report = args.dir.join("report.json");
-    let all = if args.section.is_empty() {
-        report::write(&report, &all);
-        all
-    } else {
-        report::merge(&report, all)
-    };
     let table = report::table(&all);
     println!("\n{table}");
     if let Some(page) = &args.page {

@@ -1,6 +1,6 @@
 //! A broker that lost its disk: from a snapshot, against the replay of the whole log.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chronik_harness::{Cluster, Role};
 
@@ -17,12 +17,21 @@ const ENTRY_BYTES: usize = 10_000;
 const TIMES: usize = 3;
 /// Where the reference broker keeps its Raft logs.
 const LOG_DIR: &str = "log";
+/// Longer than a broker lets obsolete log files lie.
+const SETTLE: Duration = Duration::from_secs(12);
 /// The broker whose disk is lost.
 const LOST: i32 = 3;
 
 pub async fn run(bed: &Bed) -> Vec<Row> {
     let off = [("ENABLED", "false"), ("BOOTSTRAP_ENABLED", "false")];
-    let mut cluster = start(&bed.path("reseed"), TOPIC, 1, &off).await;
+    let mut cluster = start(
+        &bed.path("reseed"),
+        &bed.path("reseed-store"),
+        TOPIC,
+        1,
+        &off,
+    )
+    .await;
     fill(&cluster, TOPIC, &bed.json, ENTRIES, ENTRY_BYTES).await;
     let mut replays = Vec::new();
     for _ in 0..TIMES {
@@ -43,7 +52,7 @@ pub async fn run(bed: &Bed) -> Vec<Row> {
         replica.first_log_index > ENTRIES / 2
     })
     .await;
-    let after = log_bytes(&cluster);
+    let after = settled_log_bytes(&cluster).await;
     let mut seeds = Vec::new();
     for _ in 0..TIMES {
         seeds.push(lose_and_return(&mut cluster).await);
@@ -107,4 +116,17 @@ fn log_bytes(cluster: &Cluster) -> f64 {
         .iter()
         .map(|node| node.data_dir().join(LOG_DIR));
     dirs.map(|dir| tree_bytes(&dir)).sum()
+}
+
+/// The same once nothing is deleted any more: brokers delete log files in the background.
+async fn settled_log_bytes(cluster: &Cluster) -> f64 {
+    let mut bytes = log_bytes(cluster);
+    loop {
+        tokio::time::sleep(SETTLE).await;
+        let now = log_bytes(cluster);
+        if now >= bytes {
+            return now;
+        }
+        bytes = now;
+    }
 }

@@ -29,9 +29,9 @@ async fn zstd(bed: &Bed, broker: &SyntheticBroker) -> Vec<Row> {
     let daemon = bed
         .daemon("zstd", broker, &bed.s3(), &[("COMPRESSION", "zstd")])
         .await;
-    let upload = format!("zstd -q -T2 -1 -c raw | rclone rcat {object}");
+    let upload = format!("zstd -q -T2 -1 -c raw | rclone -q rcat {object}");
     let (forward, taken) = forward(bed, broker, &daemon, &[upload]).await;
-    let download = format!("rclone cat {object} | zstd -q -dc > back");
+    let download = format!("rclone -q cat {object} | zstd -q -dc > back");
     let reverse = reverse(bed, &daemon, &[download]).await;
     vec![
         forward
@@ -75,7 +75,7 @@ async fn gzip(bed: &Bed, broker: &SyntheticBroker) -> Vec<Row> {
     );
     let (forward, taken) = forward(bed, broker, &daemon, &[upload]).await;
     let download = format!(
-        "rclone cat {} | pigz -dc > back",
+        "rclone -q cat {} | pigz -dc > back",
         bed.peers.rclone("raw.gz")
     );
     let reverse = reverse(bed, &daemon, &[download]).await;
@@ -119,9 +119,9 @@ async fn raw(bed: &Bed, broker: &SyntheticBroker) -> Vec<Row> {
     let daemon = bed
         .daemon("none", broker, &bed.s3(), &[("COMPRESSION", "none")])
         .await;
-    let upload = format!("rclone rcat {object} < raw");
+    let upload = format!("rclone -q rcat {object} < raw");
     let (forward, _) = forward(bed, broker, &daemon, &[upload]).await;
-    let download = format!("rclone cat {object} > back");
+    let download = format!("rclone -q cat {object} > back");
     let reverse = reverse(bed, &daemon, &[download]).await;
     vec![
         forward.ratio(
@@ -161,7 +161,7 @@ async fn incompressible(bed: &Bed) -> Vec<Row> {
         .daemon("dense", &broker, &bed.s3(), &[("COMPRESSION", "zstd")])
         .await;
     let upload = format!(
-        "zstd -q -T2 -1 -c raw | rclone rcat {}",
+        "zstd -q -T2 -1 -c raw | rclone -q rcat {}",
         bed.peers.rclone("dense.zst")
     );
     let (forward, _) = forward(bed, &broker, &daemon, &[upload]).await;

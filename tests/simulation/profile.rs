@@ -14,6 +14,10 @@ use chronik_snapshotd::{
 use crate::{events::Event, rng::Rng};
 
 /// Chances are in 10,000.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent property of the day"
+)]
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
     /// Everybody uploads, retires and sweeps all the time.
