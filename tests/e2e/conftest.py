@@ -14,7 +14,8 @@ from prometheus import Prometheus
 from stores import BUCKET, Garage, Moto, S3sFs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARIES = pathlib.Path(os.environ.get("E2E_BINARIES", ROOT / "target" / "debug"))
+CARGO_TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+BINARIES = pathlib.Path(os.environ.get("E2E_BINARIES", CARGO_TARGET / "debug"))
 TARGET = ROOT / "target" / "e2e"
 # Each store with another codec.
 CODECS = {"s3s-fs": "gzip", "moto": "zstd", "garage": "gzip"}

@@ -84,13 +84,18 @@ impl Cluster {
 
     /// Exports a replica.
     pub async fn export(&self, id: i32, topic: &str) -> Snapshot {
+        self.try_export(id, topic).await.unwrap()
+    }
+
+    /// Exports a replica; one that has applied nothing has nothing to export.
+    pub async fn try_export(&self, id: i32, topic: &str) -> Result<Snapshot, Status> {
         let request = ExportSnapshotRequest {
             partition: Some(partition(topic)),
             expected_lineage: Some(self.lineage(topic)),
             newer_than_index: 0,
             have_parts: Vec::new(),
         };
-        self.export_with(id, request).await.unwrap()
+        self.export_with(id, request).await
     }
 
     /// Exports with any request.
