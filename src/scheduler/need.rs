@@ -7,8 +7,8 @@ use super::memory::Memory;
 use crate::{
     catalog::{Folder, Snapshot},
     policy::{
-        CompactionPlan, Decision, NoCut, NotMine, Options, Role, Uploader, decide, plan_compaction,
-        truncation_debt,
+        CompactionPlan, Debt, Decision, NoCut, NotMine, Options, Role, Trigger, Uploader, decide,
+        plan_compaction, truncation_debt,
     },
     telemetry::DebtReason,
 };
@@ -28,6 +28,8 @@ pub(super) struct Need {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Assessment {
     pub(super) decision: Decision,
+    /// Why a snapshot is due; none = it is not, or nobody has looked into the store yet.
+    pub(super) due: Option<Trigger>,
     pub(super) unprotected: bool,
     pub(super) entries: u64,
     pub(super) need: Option<Need>,
@@ -59,62 +61,58 @@ pub(super) fn assess(
         let applied_index = memory.replica.facts.applied_index;
         folder.compaction_base(&memory.lineage, applied_index, accepted_state_codecs)
     });
-    let need = need(memory, decision, folder.is_some(), base, now, options);
+    let refused = base.is_some_and(|base| Some(base.id) == memory.refused_base);
+    let base = base.map(Snapshot::last_included);
+    let plan = plan_compaction(&facts.replica, base, options);
+    let cut_due = matches!(plan, CompactionPlan::Cut { .. }) && !refused;
+    let need = need(memory, decision, folder.is_some(), cut_due, now, options);
     Assessment {
         decision,
+        due: decision.trigger().filter(|_| memory.looked),
         unprotected: memory.looked && facts.unprotected(),
         entries,
         need: need.map(|need| Need {
             priority: priority(memory, facts.unprotected(), entries, now, options),
             ..need
         }),
-        debt: log_debt(memory, base, now, options),
+        debt: truncation_debt(&facts.replica, base, options)
+            .map(|debt| log_debt(memory, debt, plan, refused, now)),
     }
 }
 
 fn log_debt(
     memory: &Memory,
-    base: Option<&Snapshot>,
+    debt: Debt,
+    plan: CompactionPlan,
+    refused: bool,
     now: Instant,
-    options: &Options,
-) -> Option<LogDebt> {
+) -> LogDebt {
     let facts = &memory.replica.facts;
-    let debt = truncation_debt(facts, base.map(Snapshot::last_included), options)?;
-    let goes_now = match debt.held_by {
-        None => true,
-        // A part of it may go.
-        Some(NoCut::Held { hold_index }) => hold_index > facts.first_log_index,
-        Some(NoCut::Disabled | NoCut::NoBase | NoCut::AlreadyCut) => false,
-    };
-    let reason = match debt.held_by {
-        Some(NoCut::Disabled) => DebtReason::Disabled,
+    let reason = match (plan, debt.held_by) {
+        (CompactionPlan::Keep(NoCut::Disabled), _) => DebtReason::Disabled,
         _ if memory.paused(now) => DebtReason::Paused,
-        _ if refused(memory, base) => DebtReason::TermMismatch,
-        _ if goes_now && memory.failures > 0 => DebtReason::Failing,
-        None => DebtReason::Due,
-        Some(NoCut::Held { .. } | NoCut::NoBase | NoCut::AlreadyCut) => DebtReason::Held,
+        _ if refused => DebtReason::TermMismatch,
+        // All of it may go now, or a part.
+        (CompactionPlan::Cut { .. }, _) if memory.failures > 0 => DebtReason::Failing,
+        (_, Some(_)) => DebtReason::Held,
+        (_, None) => DebtReason::Due,
     };
     let log_bytes = memory.replica.log_size_bytes;
     let in_log = facts.last_log_index.saturating_add(1);
     let in_log = in_log.saturating_sub(facts.first_log_index).max(1);
     let bytes = u128::from(log_bytes) * u128::from(debt.entries) / u128::from(in_log);
-    Some(LogDebt {
+    LogDebt {
         entries: debt.entries,
         bytes: u64::try_from(bytes).unwrap_or(log_bytes).min(log_bytes),
         reason,
-    })
-}
-
-/// The broker has another term at the end of this very snapshot.
-fn refused(memory: &Memory, base: Option<&Snapshot>) -> bool {
-    base.is_some_and(|base| Some(base.id) == memory.refused_base)
+    }
 }
 
 fn need(
     memory: &Memory,
     decision: Decision,
     looked: bool,
-    base: Option<&Snapshot>,
+    cut_due: bool,
     now: Instant,
     options: &Options,
 ) -> Option<Need> {
@@ -141,12 +139,7 @@ fn need(
     if matches!(decision, Decision::Take(_)) {
         return visit(true, true);
     }
-    let plan = plan_compaction(
-        &memory.replica.facts,
-        base.map(Snapshot::last_included),
-        options,
-    );
-    if matches!(plan, CompactionPlan::Cut { .. }) && !refused(memory, base) {
+    if cut_due {
         return visit(false, deletes(memory, options));
     }
     let waits_for_leader = matches!(decision, Decision::Leave(_, NotMine::LeaderTakesIt { .. }));

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     broker::{BrokerError, BrokerInfo, Replica},
+    catalog::Folder,
     clock::unix_ms,
     error::chain,
     policy::{Decision, NotMine, Trigger},
@@ -25,13 +26,6 @@ use crate::{
 const MIN_TICK_GAP: Duration = Duration::from_secs(5);
 /// Between two sweeps of a partition's folder.
 const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
-
-/// What an assessment found.
-pub(super) struct Found {
-    assessment: Assessment,
-    /// Why a snapshot is due; none = it is not, or nobody has looked into the store yet.
-    due: Option<Trigger>,
-}
 
 impl Scheduler {
     pub(super) async fn tick(&mut self) {
@@ -140,7 +134,7 @@ impl Scheduler {
             if let Some(trigger) = found.due {
                 *due.entry(trigger).or_default() += 1;
             }
-            if let Some(debt) = found.assessment.debt {
+            if let Some(debt) = found.debt {
                 *debts.entry(debt.reason).or_default() += 1;
             }
         }
@@ -163,14 +157,17 @@ impl Scheduler {
     }
 
     /// Assesses one partition: queues or unqueues it, and says what was found. None if it is not hosted.
-    pub(super) fn assess_one(&mut self, partition: &TopicPartition, now: Instant) -> Option<Found> {
+    pub(super) fn assess_one(
+        &mut self,
+        partition: &TopicPartition,
+        now: Instant,
+    ) -> Option<Assessment> {
         let (memory, info) = (self.partitions.get_mut(partition)?, self.broker.as_ref()?);
         let folder = self.pipeline.catalog.known(partition);
         let codecs = &info.accepted_state_codecs;
         let policy = &self.pipeline.options.policy;
         let assessment = need::assess(memory, folder.as_deref(), codecs, now, policy);
-        let due = assessment.decision.trigger().filter(|_| memory.looked);
-        match due {
+        match assessment.due {
             Some(_) => {
                 memory.due_since.get_or_insert(now);
             }
@@ -184,21 +181,24 @@ impl Scheduler {
                 self.waiting.remove(partition);
             }
         }
-        self.show(partition, &assessment, now);
-        Some(Found { assessment, due })
+        self.show(partition, &assessment, folder.as_deref(), now);
+        Some(assessment)
     }
 
     /// Puts what was found on the board and into the metrics.
-    fn show(&self, partition: &TopicPartition, assessment: &Assessment, now: Instant) {
+    fn show(
+        &self,
+        partition: &TopicPartition,
+        assessment: &Assessment,
+        folder: Option<&Folder>,
+        now: Instant,
+    ) {
         let Some(memory) = self.partitions.get(partition) else {
             return;
         };
         let facts = &memory.replica.facts;
         let newest = memory.newest.last_included;
-        let folder = self.pipeline.catalog.known(partition);
-        let snapshot = folder
-            .as_deref()
-            .and_then(|folder| folder.newest_proven(&memory.lineage));
+        let snapshot = folder.and_then(|folder| folder.newest_proven(&memory.lineage));
         let restore_time = snapshot.and_then(|snapshot| {
             let raw_bytes = snapshot.manifest.raw_bytes();
             self.pipeline.plane.restore_time(raw_bytes)

@@ -104,7 +104,7 @@ families! {
     TRUNCATION_DEBT_BYTES: Gauge "truncation_debt_bytes" ["topic", "partition"] "bytes",
         "Their part of the log's size on disk.", "Your disk fills up with it.";
     RESTORE_ESTIMATE: Gauge "restore_estimate_seconds" ["topic", "partition"] "seconds",
-        "Time to restore the newest proven snapshot at the speed measured lately: of restores, before the first one of reading back for proofs. 0 = no snapshot, or nothing measured yet.", "Longer than you want to wait for a broker, or than half of DELETE_GRACE_SECS.";
+        "Time to restore the newest proven snapshot at the speed measured lately: of restores, for want of them of reading back for proofs. 0 = no snapshot, or nothing measured yet.", "Longer than you want to wait for a broker, or than half of DELETE_GRACE_SECS.";
     PARTITION_SERIES_DROPPED: Counter "partition_series_dropped_total" [] "updates",
         "Updates of partitions that got no series because 2000 partitions have one.", "Grows: use the status of the admin service instead.";
     RAW_BYTES: Counter "raw_bytes_total" [] "bytes",
