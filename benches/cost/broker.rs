@@ -10,7 +10,6 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use chronik_snapshotd::proto::v1::{
     self, export_snapshot_response::Message, snapshot_broker_service_server as server,
 };
@@ -20,7 +19,10 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status};
 
-use crate::state::Content;
+use crate::{
+    state::Content,
+    wire::{conf_state, wire_digest},
+};
 
 pub const CLUSTER: &str = "bench";
 pub const BOOT_ID: &str = "boot-1";
@@ -239,13 +241,6 @@ fn status(partition: v1::TopicPartition, replica: &Replica) -> v1::ListReplicasR
     }
 }
 
-fn conf_state() -> v1::ConfState {
-    v1::ConfState {
-        voters: vec![1, 2, 3],
-        ..v1::ConfState::default()
-    }
-}
-
 fn export(
     partition: v1::TopicPartition,
     replica: &Replica,
@@ -278,7 +273,10 @@ fn export(
     let trailer = v1::SnapshotTrailer {
         last_included: Some(last_included),
         total_size_bytes: sent.iter().map(|(_, content)| content.len_bytes()).sum(),
-        digests: sent.iter().map(digest).collect(),
+        digests: sent
+            .iter()
+            .map(|(part, content)| wire_digest(*part, content.digest()))
+            .collect(),
     };
     let chunks = sent.into_iter().flat_map(|(part, content)| {
         let chunk = move |data| Message::Chunk(v1::SnapshotChunk { part, data });
@@ -293,14 +291,4 @@ fn export(
         })
     };
     stream::iter(messages.map(wrap)).boxed()
-}
-
-fn digest((part, content): &(u32, Content)) -> v1::PartDigest {
-    let digest = content.digest();
-    v1::PartDigest {
-        part: *part,
-        size_bytes: digest.size_bytes,
-        crc32: digest.crc32,
-        xxh3_128: Bytes::copy_from_slice(&digest.xxh3_128.to_be_bytes()),
-    }
 }

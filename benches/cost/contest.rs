@@ -7,7 +7,8 @@ pub struct Contest {
     /// Raw gigabytes that each round moves.
     gigabytes: f64,
     ours: Vec<Cost>,
-    peers: Vec<Vec<Cost>>,
+    /// Seconds.
+    peers: Vec<Vec<f64>>,
 }
 
 impl Contest {
@@ -27,7 +28,7 @@ impl Contest {
         for round in 0..=rounds {
             let we_begin = round % 2 == 0;
             let first = if we_begin { Some(ours().await) } else { None };
-            let theirs: Vec<Cost> = pipelines
+            let theirs: Vec<f64> = pipelines
                 .iter()
                 .map(|pipeline| peers.run(pipeline))
                 .collect();
@@ -39,8 +40,8 @@ impl Contest {
                 continue;
             }
             contest.ours.push(own);
-            for (costs, cost) in contest.peers.iter_mut().zip(theirs) {
-                costs.push(cost);
+            for (times, seconds) in contest.peers.iter_mut().zip(theirs) {
+                times.push(seconds);
             }
         }
         contest
@@ -49,7 +50,7 @@ impl Contest {
     /// How many times as fast as one of the peers we are; the median of the rounds.
     pub fn ratio(&self, key: &str, peer: usize, what: impl Into<String>) -> Row {
         let rounds = self.ours.iter().zip(&self.peers[peer]);
-        let ratios = rounds.map(|(ours, peer)| peer.seconds / ours.seconds);
+        let ratios = rounds.map(|(ours, peer)| peer / ours.seconds);
         Row::median(key, what, "x", ratios.collect())
     }
 

@@ -25,6 +25,8 @@ mod reseed;
 mod scale;
 mod state;
 mod transfer;
+#[path = "../../tests/support/wire.rs"]
+mod wire;
 
 use std::{fs, path::PathBuf, time::Duration};
 

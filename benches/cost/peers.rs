@@ -8,12 +8,6 @@ use std::{
 };
 
 use chronik_harness::S3Settings;
-use nix::sys::{
-    resource::{UsageWho, getrusage},
-    time::TimeValLike as _,
-};
-
-use crate::daemon::Cost;
 
 /// The tools, and where they find the bucket.
 pub struct Peers {
@@ -63,9 +57,9 @@ impl Peers {
         format!("s3://{}/{key}", self.bucket)
     }
 
-    /// Runs a pipeline; every command in it must succeed.
-    pub fn run(&self, pipeline: &str) -> Cost {
-        let (begun, cpu) = (Instant::now(), children_cpu_secs());
+    /// Runs a pipeline, in which every command must succeed; the seconds that it took.
+    pub fn run(&self, pipeline: &str) -> f64 {
+        let begun = Instant::now();
         let status = Command::new("bash")
             .args(["-c", &format!("set -euo pipefail; {pipeline}")])
             .env_clear()
@@ -73,18 +67,6 @@ impl Peers {
             .current_dir(&self.dir)
             .status();
         assert!(status.unwrap().success(), "{pipeline}");
-        Cost {
-            seconds: begun.elapsed().as_secs_f64(),
-            cpu_secs: children_cpu_secs() - cpu,
-        }
+        begun.elapsed().as_secs_f64()
     }
-}
-
-/// CPU time of all children that have ended.
-fn children_cpu_secs() -> f64 {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
-    let spent = usage.user_time() + usage.system_time();
-    #[expect(clippy::cast_precision_loss, reason = "microseconds of minutes")]
-    let micros = spent.num_microseconds() as f64;
-    micros / 1e6
 }

@@ -22,4 +22,5 @@ pub mod s3;
 pub mod scripted_broker;
 pub mod seeding;
 pub mod stores;
+pub mod wire;
 pub mod world;

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use chronik_snapshotd::{
-    format::{PartDigest, PartHasher},
+    format::PartHasher,
     proto::v1::{
         self, export_snapshot_response::Message, snapshot_broker_service_server as server,
     },
@@ -19,6 +19,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::wire::{conf_state, wire_digest};
 
 /// What the broker does wrong in an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -308,13 +310,6 @@ impl server::SnapshotBrokerService for Service {
     }
 }
 
-fn conf_state() -> v1::ConfState {
-    v1::ConfState {
-        voters: vec![1, 2, 3],
-        ..v1::ConfState::default()
-    }
-}
-
 fn header(script: &Script, have_parts: &[String]) -> v1::SnapshotHeader {
     let lie = script.lie;
     let mut claimed = v1::LogId {
@@ -427,13 +422,4 @@ fn export(
         digests,
     })));
     messages
-}
-
-fn wire_digest(part: u32, digest: &PartDigest) -> v1::PartDigest {
-    v1::PartDigest {
-        part,
-        size_bytes: digest.size_bytes,
-        crc32: digest.crc32,
-        xxh3_128: Bytes::copy_from_slice(&digest.xxh3_128.to_be_bytes()),
-    }
 }
