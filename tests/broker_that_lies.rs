@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use chronik_harness::Port;
 use chronik_snapshotd::proto::v1;
 use support::{
     daemon::{Daemon, Setup, stored},
@@ -122,15 +123,17 @@ async fn a_term_mismatch_is_an_alarm_and_nothing_is_truncated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_comes_late_or_goes_away_is_waited_for() {
     let dir = tempfile::tempdir().unwrap();
-    let address = support::daemon::free_address();
+    let port = Port::reserve().unwrap();
     let daemon = Daemon::start(&Setup {
-        broker: address,
+        broker: port.socket_addr(),
         dir: dir.path(),
         env: &[],
     });
     daemon.wait_log("the broker does not answer");
     assert!(daemon.metric("chronik_snapshot_broker_connected") < 0.5);
-    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let listener = tokio::net::TcpListener::bind(port.socket_addr())
+        .await
+        .unwrap();
     let broker = ScriptedBroker::start_on(listener);
     broker.grow(100);
     daemon.wait_proven(100);

@@ -9,9 +9,10 @@ mod support;
 
 use std::{fs, path::Path};
 
+use chronik_harness::Port;
 use chronik_snapshotd::proto::v1::{self, bootstrap_response::Message};
 use support::{
-    daemon::{Daemon, Setup, free_address, stored},
+    daemon::{Daemon, Setup, stored},
     scripted_broker::{ScriptedBroker, sample_state},
     seeding::{Conversation, lost, seed},
 };
@@ -159,7 +160,8 @@ async fn a_truncated_file_and_an_unknown_manifest_version_are_a_loss_of_data_and
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_cannot_be_reached_is_unavailable_and_never_no_snapshot() {
-    let nobody = format!("http://{}", free_address());
+    let port = Port::reserve().unwrap();
+    let nobody = format!("http://{}", port.address());
     let env = [
         ("OBJECT_STORE_BACKEND", "s3"),
         ("S3_BUCKET", "b"),
@@ -383,9 +385,9 @@ async fn a_strangers_call_ends_nobodys_conversation() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_its_sidecar_cannot_reach_is_not_a_store_that_is_away() {
-    let dir = tempfile::tempdir().unwrap();
+    let (port, dir) = (Port::reserve().unwrap(), tempfile::tempdir().unwrap());
     let daemon = Daemon::start(&Setup {
-        broker: free_address(),
+        broker: port.socket_addr(),
         dir: dir.path(),
         env: &[],
     });

@@ -3,12 +3,12 @@
 #![expect(clippy::expect_used, reason = "helpers of a test")]
 
 use std::{
-    net::TcpListener,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
+use chronik_harness::Port;
 use refbroker::proto::v1::{
     ListReplicasRequest, ReplicaRole, ReplicaStatus,
     snapshot_broker_service_client::SnapshotBrokerServiceClient,
@@ -16,9 +16,8 @@ use refbroker::proto::v1::{
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+fn three_ports() -> [Port; 3] {
+    [(); 3].map(|()| Port::reserve().expect("a free port"))
 }
 
 /// A process that does not outlive its test.
@@ -31,18 +30,18 @@ impl Drop for Process {
     }
 }
 
-fn spawn(dir: &Path, id: i32, ports: &[u16], kafka_port: u16) -> Process {
+fn spawn(dir: &Path, id: i32, ports: &[Port], kafka: &Port) -> Process {
     let peers = ports.iter().zip(1..);
     let peers: Vec<String> = peers
-        .map(|(port, id)| format!("{id}=127.0.0.1:{port}"))
+        .map(|(port, id)| format!("{id}={}", port.address()))
         .collect();
-    let peer_port = ports[usize::try_from(id - 1).expect("an id")];
+    let peer = &ports[usize::try_from(id - 1).expect("an id")];
     let child = Command::new(env!("CARGO_BIN_EXE_refbroker"))
         .arg("serve")
         .args(["--broker-id", &id.to_string()])
         .args(["--data-dir".as_ref(), dir.join(id.to_string()).as_os_str()])
-        .args(["--kafka-listen", &format!("127.0.0.1:{kafka_port}")])
-        .args(["--peer-listen", &format!("127.0.0.1:{peer_port}")])
+        .args(["--kafka-listen", &kafka.address()])
+        .args(["--peer-listen", &peer.address()])
         .args(["--snapshot-listen", &socket(dir, id)])
         .args(["--peers", &peers.join(",")])
         .args(["--initial-cluster", "new"])
@@ -100,11 +99,10 @@ fn terminate(mut process: Process) -> ExitStatus {
 #[tokio::test(flavor = "multi_thread")]
 async fn three_processes_survive_sigkill_and_end_cleanly_on_sigterm() {
     let dir = tempfile::tempdir().expect("a directory");
-    let ports = [free_port(), free_port(), free_port()];
-    let kafka = [free_port(), free_port(), free_port()];
+    let (ports, kafka) = (three_ports(), three_ports());
     let start = |id: i32| {
         let at = usize::try_from(id - 1).expect("an id");
-        spawn(dir.path(), id, &ports, kafka[at])
+        spawn(dir.path(), id, &ports, &kafka[at])
     };
     let first = start(1);
     let second = start(2);

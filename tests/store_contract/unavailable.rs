@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use chronik_harness::Port;
 use chronik_snapshotd::{
     config::object_store::{Backend, ObjectStoreConfig, S3Config},
     error::Kind,
@@ -20,16 +21,10 @@ use crate::{
 
 #[tokio::test]
 async fn an_unreachable_endpoint_is_unavailable() {
-    // Nothing listens there: the port was given back.
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let store = open(
-        Backend::S3(s3_at(&format!("http://127.0.0.1:{port}"))),
-        small(),
-    );
+    // Nothing listens there.
+    let port = Port::reserve().unwrap();
+    let nobody = format!("http://{}", port.address());
+    let store = open(Backend::S3(s3_at(&nobody)), small());
     assert_everything_is(&store, "unreachable", Kind::Unavailable).await;
 }
 

@@ -3,12 +3,13 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use chronik_harness::Port;
 use chronik_snapshotd::proto::v1::snapshot_admin_service_client::SnapshotAdminServiceClient;
 use serde_json::Value;
 
@@ -20,6 +21,7 @@ pub struct Daemon {
     pub listen: SocketAddr,
     pub http: SocketAddr,
     log: PathBuf,
+    _ports: [Port; 2],
 }
 
 /// What a test changes about the daemon's environment.
@@ -29,14 +31,10 @@ pub struct Setup<'a> {
     pub env: &'a [(&'a str, &'a str)],
 }
 
-pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap()
-}
-
 impl Daemon {
     pub fn start(setup: &Setup<'_>) -> Self {
-        let (listen, http) = (free_address(), free_address());
+        let ports = [Port::reserve().unwrap(), Port::reserve().unwrap()];
+        let [listen, http] = ports.each_ref().map(Port::socket_addr);
         let log = setup.dir.join("daemon.log");
         let file = fs::OpenOptions::new()
             .create(true)
@@ -70,6 +68,7 @@ impl Daemon {
             listen,
             http,
             log,
+            _ports: ports,
         };
         daemon.wait("the daemon to listen", |daemon| {
             daemon.get("/healthz").is_some()

@@ -1,7 +1,6 @@
 //! A real S3 server in this process: HTTP, signatures, multipart uploads; its objects lie in a directory.
 
 use std::{
-    net::SocketAddr,
     path::PathBuf,
     sync::{
         Arc,
@@ -9,6 +8,7 @@ use std::{
     },
 };
 
+use chronik_harness::Port;
 use chronik_snapshotd::config::object_store::S3Config;
 use tokio::{net::TcpListener, task::JoinHandle};
 use url::Url;
@@ -20,7 +20,7 @@ pub const SECRET_KEY: &str = "sEcReT/of+the/tests";
 /// Serves until it is stopped, or dropped with its runtime.
 pub struct S3Server {
     pub endpoint: Url,
-    address: SocketAddr,
+    port: Port,
     dir: tempfile::TempDir,
     /// Parts of uploads are taken and never answered.
     swallows_parts: Arc<AtomicBool>,
@@ -32,11 +32,11 @@ impl S3Server {
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(BUCKET)).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let port = Port::reserve().unwrap();
+        let listener = TcpListener::bind(port.socket_addr()).await.unwrap();
         let mut server = Self {
-            endpoint: format!("http://{address}").parse().unwrap(),
-            address,
+            endpoint: format!("http://{}", port.address()).parse().unwrap(),
+            port,
             dir,
             swallows_parts: Arc::default(),
             serving: None,
@@ -70,7 +70,7 @@ impl S3Server {
 
     /// Is there again, at the same address.
     pub async fn start_again(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        let listener = TcpListener::bind(self.port.socket_addr()).await.unwrap();
         self.serve(listener);
     }
 

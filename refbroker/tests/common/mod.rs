@@ -13,12 +13,12 @@ pub mod sidecar;
 
 use std::{
     collections::BTreeMap,
-    net::{SocketAddr, TcpListener},
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use chronik_harness::Port;
 use refbroker::{
     api::{ApiError, Appended, NewTopic, Node as _},
     broker::Broker,
@@ -51,23 +51,13 @@ pub fn producer_batch(producer_id: i64, epoch: i16, sequence: i32, payload: &[u8
     batch.into()
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
-fn local(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
-}
-
 /// Brokers 1 to n.
 pub struct Cluster {
     dir: TempDir,
     args: BTreeMap<i32, ServeArgs>,
     pub running: BTreeMap<i32, Broker>,
+    /// Of the peers' and the Kafka listeners, also while a broker is down.
+    _ports: BTreeMap<i32, [Port; 2]>,
 }
 
 impl Cluster {
@@ -85,15 +75,16 @@ impl Cluster {
                 .try_init();
         }
         let dir = tempfile::tempdir().unwrap();
-        let peers: BTreeMap<i32, String> = (1..=n)
-            .map(|id| (id, format!("127.0.0.1:{}", free_port())))
-            .collect();
+        let ports = (1..=n).map(|id| (id, [(); 2].map(|()| Port::reserve().unwrap())));
+        let ports: BTreeMap<i32, [Port; 2]> = ports.collect();
+        let addresses = ports.iter().map(|(id, [peer, _])| (*id, peer.address()));
+        let peers: BTreeMap<i32, String> = addresses.collect();
         let args = (1..=n).map(|id| {
             let mut args = ServeArgs {
                 broker_id: id,
                 data_dir: dir.path().join(format!("broker-{id}")),
-                kafka_listen: local(free_port()),
-                peer_listen: peers[&id].parse().unwrap(),
+                kafka_listen: ports[&id][1].socket_addr(),
+                peer_listen: ports[&id][0].socket_addr(),
                 snapshot_listen: Listen::Unix(dir.path().join(format!("broker-{id}.sock"))),
                 sidecar_endpoint: None,
                 peers: Peers(peers.clone()),
@@ -111,6 +102,7 @@ impl Cluster {
             args: args.collect(),
             dir,
             running: BTreeMap::new(),
+            _ports: ports,
         };
         let stop = CancellationToken::new();
         let starts = cluster.args.clone();

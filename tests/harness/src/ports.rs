@@ -6,7 +6,7 @@
 use std::{
     env, fs,
     fs::File,
-    net::TcpListener,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     process,
     sync::atomic::{AtomicU16, Ordering},
 };
@@ -56,8 +56,13 @@ impl Port {
     }
 
     /// 127.0.0.1:PORT.
+    pub fn socket_addr(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.number))
+    }
+
+    /// The same, written out.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.number)
+        self.socket_addr().to_string()
     }
 }
 
