@@ -134,12 +134,7 @@ async fn every_acked_record_is_there_once_whatever_dies() {
     let acked = futures::future::join_all(producers).await;
     let acked: Vec<i32> = acked.into_iter().map(|acked| acked.unwrap()).collect();
     println!("{kills} kills, {wipes} wipes, {compactions} compactions, acked {acked:?}");
-    cluster
-        .until("all replicas applied the same", |cluster| {
-            let applied = |id| Some(cluster.status(id, "t")?.applied_index);
-            (1..=3).all(|id| applied(id).is_some() && applied(id) == applied(1))
-        })
-        .await;
+    cluster.until_equal("t").await;
     let records = cluster.read_all("t").await;
     for (producer, acked) in (1..).zip(acked) {
         let prefix = format!("{producer}:");

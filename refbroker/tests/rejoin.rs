@@ -45,15 +45,6 @@ async fn until_voter(cluster: &Cluster, id: i32, topic: &str, old_peer: u64) {
         .await;
 }
 
-async fn until_equal(cluster: &Cluster, topic: &str) {
-    cluster
-        .until("all replicas applied the same", |cluster| {
-            let applied = |id| Some(cluster.status(id, topic)?.applied_index);
-            (2..=3).all(|id| applied(id).is_some() && applied(id) == applied(1))
-        })
-        .await;
-}
-
 /// The records of every replica, as its own export shows them.
 async fn assert_same_records(cluster: &Cluster, topic: &str) {
     let mut first: Option<Snapshot> = None;
@@ -79,7 +70,7 @@ async fn a_wiped_broker_without_a_sidecar_comes_back_as_a_learner_under_a_new_id
     until_voter(&cluster, 3, "__meta", old.1).await;
     until_voter(&cluster, 3, "t", old.0).await;
     cluster.fill("t", 500, 100).await;
-    until_equal(&cluster, "t").await;
+    cluster.until_equal("t").await;
     assert_same_records(&cluster, "t").await;
     // It counts now: with another broker down the group still commits.
     cluster.kill(1).await;
@@ -92,7 +83,7 @@ async fn a_wiped_broker_heals_from_the_leader_when_the_log_is_truncated() {
     let mut cluster = Cluster::start(3).await;
     cluster.topic("t").await;
     cluster.fill("t", 0, 2000).await;
-    until_equal(&cluster, "t").await;
+    cluster.until_equal("t").await;
     let old = (peer_of(&cluster, 2, "t"), peer_of(&cluster, 2, "__meta"));
     for id in 1..=3 {
         for topic in ["t", "__meta"] {
@@ -107,11 +98,11 @@ async fn a_wiped_broker_heals_from_the_leader_when_the_log_is_truncated() {
     until_voter(&cluster, 2, "__meta", old.1).await;
     until_voter(&cluster, 2, "t", old.0).await;
     cluster.fill("t", 2000, 10).await;
-    until_equal(&cluster, "t").await;
+    cluster.until_equal("t").await;
     assert_same_records(&cluster, "t").await;
     cluster.kill(2).await;
     cluster.restart(2).await;
-    until_equal(&cluster, "t").await;
+    cluster.until_equal("t").await;
     assert_same_records(&cluster, "t").await;
 }
 
@@ -120,7 +111,7 @@ async fn a_wiped_broker_is_seeded_by_the_sidecar_which_skips_what_is_damaged() {
     let mut cluster = Cluster::start(3).await;
     cluster.topic("t").await;
     cluster.fill("t", 0, 2000).await;
-    until_equal(&cluster, "t").await;
+    cluster.until_equal("t").await;
     let sidecar = FakeSidecar::default();
     let good = cluster.export(1, "t").await;
     let mut damaged = good.clone();
@@ -143,7 +134,7 @@ async fn a_wiped_broker_is_seeded_by_the_sidecar_which_skips_what_is_damaged() {
     cluster.args(3).sidecar_endpoint = Some(endpoint.parse().unwrap());
     cluster.restart(3).await;
     until_voter(&cluster, 3, "t", old).await;
-    until_equal(&cluster, "t").await;
+    cluster.until_equal("t").await;
     assert_same_records(&cluster, "t").await;
     let seed_index = good.header.last_included.unwrap().index;
     let status = cluster.status(3, "t").unwrap();
@@ -172,7 +163,7 @@ async fn a_follower_that_fell_behind_a_truncated_log_heals_from_the_leader_under
     let mut cluster = Cluster::start(3).await;
     cluster.topic("t").await;
     cluster.fill("t", 0, 100).await;
-    until_equal(&cluster, "t").await;
+    cluster.until_equal("t").await;
     // A new leader would hold the log for it for a while.
     let leader = cluster.elected("t").await;
     let down = leader % 3 + 1;
@@ -184,7 +175,7 @@ async fn a_follower_that_fell_behind_a_truncated_log_heals_from_the_leader_under
     }
     cluster.restart(down).await;
     cluster.fill("t", 2100, 1000).await;
-    until_equal(&cluster, "t").await;
+    cluster.until_equal("t").await;
     assert_same_records(&cluster, "t").await;
     assert!(cluster.status(down, "t").unwrap().first_log_index > 100);
     assert_eq!(cluster.read_all("t").await.len(), 3100);
@@ -195,7 +186,7 @@ async fn a_snapshot_from_before_a_removal_brings_nobody_back() {
     let mut cluster = Cluster::start(3).await;
     cluster.topic("t").await;
     cluster.fill("t", 0, 300).await;
-    until_equal(&cluster, "t").await;
+    cluster.until_equal("t").await;
     // Broker 3's first replica votes here ...
     let removed = peer_of(&cluster, 3, "t");
     let removed_meta = peer_of(&cluster, 3, "__meta");
@@ -222,7 +213,7 @@ async fn a_snapshot_from_before_a_removal_brings_nobody_back() {
     cluster.args(2).sidecar_endpoint = Some(endpoint.parse().unwrap());
     cluster.restart(2).await;
     until_voter(&cluster, 2, "t", second).await;
-    until_equal(&cluster, "t").await;
+    cluster.until_equal("t").await;
     let seen = sidecar.seen.lock().unwrap().clone();
     assert!(
         seen.contains(&Seen::Installed("t-0".to_owned())),
@@ -230,7 +221,7 @@ async fn a_snapshot_from_before_a_removal_brings_nobody_back() {
     );
     cluster.kill(2).await;
     cluster.restart(2).await;
-    until_equal(&cluster, "t").await;
+    cluster.until_equal("t").await;
     for id in 1..=3 {
         let conf = cluster.status(id, "t").unwrap().conf_state;
         let members = [&conf.voters, &conf.learners, &conf.voters_outgoing];
@@ -247,6 +238,6 @@ async fn a_topic_created_while_a_broker_is_down_gets_its_replica_there_later() {
     cluster.topic("t").await;
     cluster.append("t", batch(b"x")).await;
     cluster.restart(3).await;
-    until_equal(&cluster, "t").await;
+    cluster.until_equal("t").await;
     assert_same_records(&cluster, "t").await;
 }

@@ -121,6 +121,21 @@ impl Cluster {
         })
     }
 
+    /// Waits until every running broker has applied everything that was acknowledged before the call.
+    pub async fn until_equal(&self, topic: &str) {
+        // A status is published a moment after the answers that it counts; an export is answered later than both.
+        let leader = self.elected(topic).await;
+        let acked = self.export(leader, topic).await.trailer.last_included;
+        let acked = acked.unwrap().index;
+        self.until("all replicas applied the same", |cluster| {
+            let applied = |id: &i32| Some(cluster.status(*id, topic)?.applied_index);
+            let mut all = cluster.running.keys().map(applied);
+            let first = all.next().flatten();
+            first >= Some(acked) && all.all(|other| other == first)
+        })
+        .await;
+    }
+
     /// What the broker says of its replicas.
     pub async fn replica(&self, id: i32, topic: &str) -> ReplicaStatus {
         let mut client = self.sidecar(id).await;
