@@ -35,6 +35,8 @@ pub struct BlockSplitter {
     waiting: VecDeque<ExpectedPart>,
     received_bytes: u64,
     open: BytesMut,
+    /// Buffers of former blocks, each with room for a full one.
+    spare: Vec<BytesMut>,
 }
 
 impl BlockSplitter {
@@ -44,6 +46,17 @@ impl BlockSplitter {
             waiting: parts.into_iter().collect(),
             received_bytes: 0,
             open: BytesMut::new(),
+            spare: Vec::new(),
+        }
+    }
+
+    /// Takes back the bytes of a block for a later one, unless somebody still reads them.
+    pub fn reuse(&mut self, data: Bytes) {
+        if let Ok(mut buffer) = data.try_into_mut()
+            && buffer.capacity() >= BLOCK_MAX
+        {
+            buffer.clear();
+            self.spare.push(buffer);
         }
     }
 
@@ -80,7 +93,7 @@ impl BlockSplitter {
                 head
             } else {
                 self.open.extend_from_slice(&head);
-                self.open.split().freeze()
+                std::mem::take(&mut self.open).freeze()
             };
             blocks.push(RawBlock { part, data });
         }
@@ -114,7 +127,7 @@ impl BlockSplitter {
             if !self.open.is_empty() || current.size_bytes == 0 {
                 blocks.push(RawBlock {
                     part: current.part,
-                    data: self.open.split().freeze(),
+                    data: std::mem::take(&mut self.open).freeze(),
                 });
             }
             self.waiting.pop_front();
@@ -126,7 +139,8 @@ impl BlockSplitter {
     fn reserve_for_rest(&mut self, rest_bytes: u64) {
         if self.open.is_empty() {
             let rest = usize::try_from(rest_bytes).unwrap_or(BLOCK_MAX);
-            self.open = BytesMut::with_capacity(rest.min(BLOCK_MAX));
+            let fresh = || BytesMut::with_capacity(rest.min(BLOCK_MAX));
+            self.open = self.spare.pop().unwrap_or_else(fresh);
         }
     }
 }
@@ -178,6 +192,30 @@ mod tests {
                 .iter()
                 .all(|b| b.data.iter().all(|x| u32::from(*x) == b.part))
         );
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_once_nobody_reads_it() {
+        let mut blocks = Vec::new();
+        let mut splitter = BlockSplitter::new(parts(&[BLOCK_MAX, BLOCK_MAX, BLOCK_MAX]));
+        let mut fill = |splitter: &mut BlockSplitter, part: u8| {
+            for _ in 0..2 {
+                let half = Bytes::from(vec![part; BLOCK_MAX / 2]);
+                splitter.push(u32::from(part), half, &mut blocks).unwrap();
+            }
+            blocks.pop().unwrap().data
+        };
+        let first = fill(&mut splitter, 0);
+        let (place, still_read) = (first.as_ptr(), first.clone());
+        splitter.reuse(first);
+        let second = fill(&mut splitter, 1);
+        assert!(still_read.iter().all(|byte| *byte == 0));
+        assert_ne!(second.as_ptr(), place);
+        let place = second.as_ptr();
+        splitter.reuse(second);
+        let third = fill(&mut splitter, 2);
+        assert_eq!(third.as_ptr(), place);
+        assert!(third.iter().all(|byte| *byte == 2));
     }
 
     #[test]

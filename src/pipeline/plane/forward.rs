@@ -8,8 +8,13 @@
 mod encoders;
 mod files;
 
-use std::{error::Error, pin::pin, sync::Arc};
+use std::{
+    error::Error,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use thiserror::Error;
 use tokio::{
@@ -155,6 +160,7 @@ where
         slots,
         to_writer,
         digests: Digests::default(),
+        read: Arc::default(),
     };
     let (digests, ()) = tokio::try_join!(
         reader.run(frames, header),
@@ -270,6 +276,8 @@ struct Reader<'a> {
     slots: Slots,
     to_writer: mpsc::Sender<Pending>,
     digests: Digests,
+    /// Blocks that are compressed: their buffers are used again.
+    read: Arc<Mutex<Vec<Bytes>>>,
 }
 
 impl Reader<'_> {
@@ -290,6 +298,9 @@ impl Reader<'_> {
             let raw_bytes = data.len() as u64;
             self.plane.rates.export.take(raw_bytes).await;
             self.plane.rates.pace.take(raw_bytes).await;
+            for read in std::mem::take(&mut *lock(&self.read)) {
+                splitter.reuse(read);
+            }
             splitter.push(part, data, &mut blocks)?;
             for block in blocks.drain(..) {
                 self.start(block).await?;
@@ -311,10 +322,11 @@ impl Reader<'_> {
         let part = self.digests.add(&block);
         let encoders = self.encoders.clone();
         // The work outlives a cancelled snapshot by one block; so does its memory.
-        let memory = Arc::clone(&self.slots.memory);
+        let (memory, read) = (Arc::clone(&self.slots.memory), Arc::clone(&self.read));
         let work = move || {
             let encoded = encoders.encode(&block.data);
-            drop((block, memory));
+            lock(&read).push(block.data);
+            drop(memory);
             encoded
         };
         let encoded = self.plane.workers.start(work).await;
@@ -327,6 +339,10 @@ impl Reader<'_> {
         let sent = self.to_writer.send(pending).await;
         sent.map_err(|_| WriteError::Cancelled)
     }
+}
+
+fn lock(read: &Mutex<Vec<Bytes>>) -> MutexGuard<'_, Vec<Bytes>> {
+    read.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn expected_parts(plans: &[PartPlan]) -> Vec<ExpectedPart> {
