@@ -50,8 +50,8 @@ use crate::{
     telemetry::{Metrics, MetricsError},
 };
 
-/// Memory for data in flight, for each snapshot that may run; restores share it.
-const DATA_BUDGET_BYTES: u64 = 64 << 20;
+/// Memory for data in flight, for each snapshot that may run. One alone takes a little more, two a little less each.
+const DATA_BUDGET_BYTES: u64 = 56 << 20;
 /// The receiver announces these: installs flow the other way and are tuned by the broker.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;

@@ -127,7 +127,8 @@ pub struct Page {
 #[derive(Debug, Default)]
 struct Inner {
     daemon: DaemonStatus,
-    partitions: BTreeMap<TopicPartition, PartitionStatus>,
+    /// Boxed: a map that grows in order is half empty.
+    partitions: BTreeMap<TopicPartition, Box<PartitionStatus>>,
 }
 
 /// The board. Every method takes its lock for a few assignments only.
@@ -153,7 +154,7 @@ impl Board {
         let status = inner
             .partitions
             .entry(partition.clone())
-            .or_insert_with(|| PartitionStatus::new(partition));
+            .or_insert_with(|| Box::new(PartitionStatus::new(partition)));
         change(status);
     }
 
@@ -182,7 +183,10 @@ impl Board {
         let last = page.last().map(|(partition, _)| (*partition).clone());
         Page {
             daemon: inner.daemon.clone(),
-            partitions: page.into_iter().map(|(_, status)| status.clone()).collect(),
+            partitions: page
+                .into_iter()
+                .map(|(_, status)| status.as_ref().clone())
+                .collect(),
             next_after: last.filter(|_| more),
         }
     }

@@ -1,6 +1,6 @@
 //! Folders for tests that look at nothing but what was listed.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -81,7 +81,7 @@ pub(crate) fn folder() -> Folder {
     Folder {
         partition: partition(),
         snapshots: Vec::new(),
-        files: BTreeMap::new(),
+        files: Vec::new(),
         flags: Vec::new(),
         unreadable: Vec::new(),
         stray_proofs: Vec::new(),
@@ -92,11 +92,18 @@ pub(crate) fn own_file(manifest: &Manifest) -> SnapName {
     manifest.references[0].parse().unwrap()
 }
 
+/// Adds a file, or gives it another size.
+pub(crate) fn put(folder: &mut Folder, file: SnapName, size_bytes: u64) {
+    folder.files.retain(|(name, _)| *name != file);
+    folder.files.push((file, size_bytes));
+    folder.files.sort_unstable();
+}
+
 /// Adds a proven snapshot and its file.
 pub(crate) fn add(folder: &mut Folder, manifest: Manifest) {
     let (bytes, digest) = manifest.seal().unwrap();
     let extent = &manifest.file_extents()[0];
-    folder.files.insert(own_file(&manifest), extent.end_bytes);
+    put(folder, own_file(&manifest), extent.end_bytes);
     let proof = Proof {
         format_version: FORMAT_VERSION,
         snapshot_id: manifest.snapshot_id,

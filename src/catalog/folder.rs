@@ -1,9 +1,6 @@
 //! A partition's folder as one listing showed it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use uuid::Uuid;
 
@@ -70,8 +67,8 @@ pub struct Folder {
     pub partition: TopicPartition,
     /// Committed snapshots, newest first.
     pub snapshots: Vec<Snapshot>,
-    /// `.snap` objects with their sizes in bytes.
-    pub files: BTreeMap<SnapName, u64>,
+    /// `.snap` objects with their sizes in bytes, ordered by name.
+    pub files: Vec<(SnapName, u64)>,
     /// Deleters' flags.
     pub flags: Vec<Flag>,
     /// Manifests that could not be understood. While there is one, nothing in the folder is deleted.
@@ -157,6 +154,12 @@ impl Folder {
         .diverged
     }
 
+    /// The size in bytes of a `.snap` object; `None` = it is not there.
+    pub fn size_of(&self, file: &SnapName) -> Option<u64> {
+        let found = self.files.binary_search_by_key(file, |(name, _)| *name);
+        found.ok().map(|at| self.files[at].1)
+    }
+
     /// `.snap` objects that some manifest, of any lineage, points into.
     pub fn referenced_files(&self) -> BTreeSet<SnapName> {
         let manifests = self.snapshots.iter().map(|snapshot| &snapshot.manifest);
@@ -175,10 +178,7 @@ impl Folder {
     /// `.snap` objects that no manifest points into.
     pub fn unreferenced_files(&self) -> BTreeSet<SnapName> {
         let referenced = self.referenced_files();
-        self.files
-            .keys()
-            .filter(|file| !referenced.contains(file))
-            .copied()
-            .collect()
+        let files = self.files.iter().map(|(file, _)| *file);
+        files.filter(|file| !referenced.contains(file)).collect()
     }
 }

@@ -22,7 +22,7 @@ const LOOKS: usize = 3;
 /// Names found in a folder, sorted by what they are.
 #[derive(Default)]
 struct Names {
-    files: BTreeMap<SnapName, u64>,
+    files: Vec<(SnapName, u64)>,
     manifests: BTreeMap<SnapshotId, ObjectInfo>,
     proofs: BTreeSet<SnapshotId>,
     quarantined: BTreeSet<SnapshotId>,
@@ -126,7 +126,7 @@ impl Catalog {
             };
             match name.parse() {
                 Ok(FileName::Snap(snap)) => {
-                    names.files.insert(snap, info.size_bytes);
+                    names.files.push((snap, info.size_bytes));
                 }
                 Ok(FileName::Manifest(id)) => {
                     names.manifests.insert(id, info);
@@ -142,6 +142,8 @@ impl Catalog {
                 Err(_) => {}
             }
         }
+        names.files.sort_unstable();
+        names.files.shrink_to_fit();
         Ok(names)
     }
 

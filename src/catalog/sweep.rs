@@ -257,7 +257,7 @@ impl Sweeper {
         for flag in folder
             .flags
             .iter()
-            .filter(|flag| !folder.files.contains_key(&flag.snap))
+            .filter(|flag| folder.size_of(&flag.snap).is_none())
         {
             if gone(
                 catalog,

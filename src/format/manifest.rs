@@ -127,8 +127,9 @@ impl Manifest {
 
     /// Reads a manifest object: size limit, checksum, version, shape, canonical form, every rule.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let manifest: Self = envelope::open(Object::Manifest, bytes, MANIFEST_MAX_BYTES)?;
+        let mut manifest: Self = envelope::open(Object::Manifest, bytes, MANIFEST_MAX_BYTES)?;
         manifest.validate()?;
+        manifest.shrink();
         Ok(manifest)
     }
 
@@ -142,6 +143,15 @@ impl Manifest {
             });
         }
         Ok(manifest)
+    }
+
+    /// Gives back what its lists did not need: manifests are kept for as long as their snapshots.
+    fn shrink(&mut self) {
+        self.references.shrink_to_fit();
+        for part in &mut self.parts {
+            part.blocks.shrink_to_fit();
+        }
+        self.parts.shrink_to_fit();
     }
 
     /// Raw bytes of all parts.

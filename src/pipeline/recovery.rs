@@ -300,7 +300,7 @@ impl Recovery {
         while let Some((incarnation, limit)) = next.take() {
             let lineage = PlannedPartition::lineage(&identity.cluster_id, incarnation, topic_id)?;
             let hash = lineage.short_hash();
-            let files = folder.files.keys().map(|file| file.id);
+            let files = folder.files.iter().map(|(file, _)| file.id);
             let unreadable = folder.unreadable.iter().map(|one| one.id);
             let seen = files.chain(unreadable).filter(|id| id.lineage_hash == hash);
             let highest = seen.filter(|id| *id <= limit).max();

@@ -116,10 +116,10 @@ impl Offer {
 /// The size of a file that may be pointed into, or why it may not.
 fn usable(folder: &Folder, file: &str, end_bytes: u64) -> Result<u64, &'static str> {
     let name: SnapName = file.parse().map_err(|_| "not the name of a file")?;
-    let Some(stored_bytes) = folder.files.get(&name) else {
+    let Some(stored_bytes) = folder.size_of(&name) else {
         return Err("gone");
     };
-    if *stored_bytes < end_bytes {
+    if stored_bytes < end_bytes {
         return Err("of another size");
     }
     if folder.flags.iter().any(|flag| flag.snap == name) {
@@ -128,7 +128,7 @@ fn usable(folder: &Folder, file: &str, end_bytes: u64) -> Result<u64, &'static s
     if folder.is_suspicious(file) {
         return Err("used by a snapshot that does not verify");
     }
-    Ok(*stored_bytes)
+    Ok(stored_bytes)
 }
 
 /// Stored bytes that the blocks of a manifest have in each of its files.

@@ -70,7 +70,8 @@ impl Scheduler {
 
     fn hosted(&mut self, partition: &TopicPartition) -> Result<&mut super::Memory, ControlError> {
         let not_hosted = || ControlError::NotHosted(partition.clone());
-        self.partitions.get_mut(partition).ok_or_else(not_hosted)
+        let memory = self.partitions.get_mut(partition);
+        memory.map(AsMut::as_mut).ok_or_else(not_hosted)
     }
 
     async fn trigger(&mut self, partition: &TopicPartition) -> Result<(), ControlError> {

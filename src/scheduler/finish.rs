@@ -27,7 +27,7 @@ impl Scheduler {
         } = finished;
         self.show_store(&report);
         // What a visit of a former life of the topic found says nothing about this one.
-        let of_this_life = |memory: &&mut Memory| memory.lineage == lineage;
+        let of_this_life = |memory: &&mut Box<Memory>| memory.lineage == lineage;
         let Some(memory) = self.partitions.get_mut(partition).filter(of_this_life) else {
             return;
         };

@@ -89,8 +89,8 @@ pub struct Scheduler {
     commands: mpsc::Receiver<Command>,
     stop: CancellationToken,
     broker: Option<BrokerInfo>,
-    /// In order, like what waits: one seed of a simulation gives one run.
-    partitions: BTreeMap<TopicPartition, Memory>,
+    /// In order, like what waits: one seed of a simulation gives one run. Boxed: a map that grows in order is half empty.
+    partitions: BTreeMap<TopicPartition, Box<Memory>>,
     /// Operators' pauses, kept also while the broker does not list the partition.
     pauses: HashMap<TopicPartition, Pause>,
     waiting: BTreeMap<TopicPartition, Need>,

@@ -95,7 +95,7 @@ impl Scheduler {
                 memory
             } else {
                 let first_sweep = self.spread(SWEEP_INTERVAL);
-                let mut memory = Memory::new(replica, lineage, now, first_sweep);
+                let mut memory = Box::new(Memory::new(replica, lineage, now, first_sweep));
                 memory.pause = self.pauses.get(&partition).cloned();
                 memory
             };

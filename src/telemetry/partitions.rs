@@ -1,7 +1,7 @@
 //! The series that carry topic and partition: a bounded number of them, removed when their partition leaves.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -39,7 +39,8 @@ pub struct PartitionSample {
 
 #[derive(Debug)]
 pub(super) struct PartitionSeries {
-    known: Mutex<HashSet<TopicPartition>>,
+    /// What each partition's series say.
+    known: Mutex<HashMap<TopicPartition, PartitionSample>>,
     dropped: IntCounter,
     last_success: GaugeVec,
     last_included_index: IntGaugeVec,
@@ -75,12 +76,17 @@ impl PartitionSeries {
     pub(super) fn set(&self, partition: &TopicPartition, sample: &PartitionSample) {
         // The lock is held while the series are written, so that `retain` cannot remove them in between.
         let mut known = self.known();
-        if !known.contains(partition) {
-            if known.len() >= PARTITION_SERIES_MAX {
-                self.dropped.inc();
-                return;
+        match known.get_mut(partition) {
+            // Nearly every partition of an idle tick.
+            Some(before) if before == sample => return,
+            Some(before) => *before = *sample,
+            None => {
+                if known.len() >= PARTITION_SERIES_MAX {
+                    self.dropped.inc();
+                    return;
+                }
+                known.insert(partition.clone(), *sample);
             }
-            known.insert(partition.clone());
         }
         let number = partition.partition.to_string();
         let labels = [partition.topic.as_str(), number.as_str()];
@@ -104,7 +110,7 @@ impl PartitionSeries {
     }
 
     pub(super) fn retain(&self, is_hosted: impl Fn(&TopicPartition) -> bool) {
-        self.known().retain(|partition| {
+        self.known().retain(|partition, _| {
             let stays = is_hosted(partition);
             if !stays {
                 self.remove(partition);
@@ -132,7 +138,7 @@ impl PartitionSeries {
         }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashSet<TopicPartition>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<TopicPartition, PartitionSample>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

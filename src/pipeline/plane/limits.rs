@@ -7,8 +7,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{rate::RateLimit, speed::Speed, workers::Workers};
 use crate::format::SNAP_FILE_MAX_BYTES;
 
-/// Memory for restores: two at full speed, four in their narrowest shape.
-pub const RESTORE_BUDGET_BYTES: u64 = 64 << 20;
+/// Memory for restores: one at full speed and one with a block less in flight, or three in their narrowest shape.
+pub const RESTORE_BUDGET_BYTES: u64 = 48 << 20;
 
 /// The shared limits. Clones share them.
 #[derive(Debug, Clone)]
