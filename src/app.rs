@@ -47,11 +47,12 @@ use crate::{
         bind_http, probe_routes, status_routes,
     },
     store::{Code, Method, Observer, Store, StoreError, StoreOptions},
+    supervisor::{self, Heartbeat},
     telemetry::{Metrics, MetricsError},
 };
 
-/// Memory for data in flight, for each snapshot that may run. One alone takes a little more, two a little less each.
-const DATA_BUDGET_BYTES: u64 = 56 << 20;
+/// Memory for data in flight, for each snapshot that may run; restores share it.
+const DATA_BUDGET_BYTES: u64 = 64 << 20;
 /// The receiver announces these: installs flow the other way and are tuned by the broker.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
@@ -229,8 +230,10 @@ async fn serve(config: Config) -> Result<(), AppError> {
         scheduler_options(&config),
         commands,
         stop.clone(),
-    );
+    )
+    .watched(Heartbeat::as_asked());
     let mut scheduler = tasks.spawn(scheduler.run());
+    supervisor::ready();
     let mut failed = false;
 
     tokio::select! {
@@ -241,6 +244,7 @@ async fn serve(config: Config) -> Result<(), AppError> {
             failed = true;
         }
     }
+    supervisor::stopping();
     let shutdown = shut_down(&health, &pipeline, &stop, &close, &tasks, scheduler);
     tokio::select! {
         () = shutdown => tracing::info!("stopped"),

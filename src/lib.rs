@@ -21,4 +21,5 @@ pub mod retry;
 pub mod scheduler;
 pub mod server;
 pub mod store;
+pub mod supervisor;
 pub mod telemetry;

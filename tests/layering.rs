@@ -22,7 +22,7 @@ const ROWS: &[&[&str]] = &[
     &["broker", "store"],
     &["board", "control", "config", "telemetry"],
     &["format", "policy", "retry"],
-    &["raft", "error", "clock", "proto", "mutation"],
+    &["raft", "error", "clock", "proto", "mutation", "supervisor"],
 ];
 
 /// Imports between neighbours that are meant: from, to, why.

@@ -34,6 +34,7 @@ use crate::{
     pipeline::{AgeOf, Pipeline, VisitReport, VisitRequest},
     raft::{Lineage, TopicPartition},
     retry::Backoff,
+    supervisor::Heartbeat,
 };
 use memory::{Memory, Pause};
 use need::Need;
@@ -55,6 +56,8 @@ const BROKER_BACKOFF: Backoff = Backoff {
     base: Duration::from_secs(1),
     cap: Duration::from_secs(30),
 };
+/// The loop counts as alive for so long while it asks the broker; its calls have deadlines far below.
+const TICK_MAX: Duration = Duration::from_mins(3);
 /// Time for aborted uploads to tell the store, after the grace.
 const ABORT_GRACE: Duration = Duration::from_secs(5);
 
@@ -101,6 +104,7 @@ pub struct Scheduler {
     light_running: usize,
     tick_failures: u32,
     next_tick: Instant,
+    heartbeat: Heartbeat,
 }
 
 impl Scheduler {
@@ -129,22 +133,32 @@ impl Scheduler {
             light_running: 0,
             tick_failures: 0,
             next_tick,
+            heartbeat: Heartbeat::none(),
         }
+    }
+
+    /// As long as the loop goes round, `heartbeat` says so.
+    #[must_use]
+    pub fn watched(self, heartbeat: Heartbeat) -> Self {
+        Self { heartbeat, ..self }
     }
 
     /// Runs until stopped, then lets running visits finish within the grace and aborts the rest.
     pub async fn run(mut self) {
         let stop = self.stop.clone();
+        let mut heartbeat = std::mem::replace(&mut self.heartbeat, Heartbeat::none());
         self.pipeline.metrics.set_loop_running(self.options.enabled);
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                () = heartbeat.beat() => {}
                 Some(finished) = self.visits.join_next_with_id() => self.absorb(finished),
                 Some(command) = self.commands.recv() => {
                     // A broker that does not answer must not delay a stop.
                     tokio::select! {
                         () = stop.cancelled() => break,
+                        () = heartbeat.beat_for(TICK_MAX) => {}
                         () = self.command(command) => {}
                     }
                 }
@@ -152,6 +166,7 @@ impl Scheduler {
                     // A broker that does not answer must not delay a stop.
                     tokio::select! {
                         () = stop.cancelled() => break,
+                        () = heartbeat.beat_for(TICK_MAX) => {}
                         () = self.tick() => {}
                     }
                 }

@@ -1,0 +1,85 @@
+//! What systemd hears from the daemon.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stop at the first surprise"
+)]
+
+mod support;
+
+use std::{
+    net::SocketAddr,
+    os::unix::net::UnixDatagram,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use support::{
+    daemon::{Daemon, PATIENCE, Setup},
+    scripted_broker::ScriptedBroker,
+};
+
+/// The supervisor's end.
+struct Supervisor(UnixDatagram);
+
+impl Supervisor {
+    fn listen(dir: &Path) -> Self {
+        let socket = UnixDatagram::bind(dir.join("notify.sock")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    fn next(&self) -> String {
+        let mut buffer = [0; 512];
+        let length = self.0.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    }
+
+    fn wait_for(&self, line: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.next().lines().any(|found| found == line) {
+            assert!(Instant::now() < deadline, "no {line}");
+        }
+    }
+}
+
+/// With a watchdog of 600 ms.
+fn watched(dir: &Path, broker: SocketAddr) -> Daemon {
+    let socket = dir.join("notify.sock");
+    Daemon::start(&Setup {
+        broker,
+        dir,
+        env: &[
+            ("NOTIFY_SOCKET", socket.to_str().unwrap()),
+            ("WATCHDOG_USEC", "600000"),
+        ],
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_supervisor_hears_ready_then_signs_of_life_then_the_end() {
+    let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
+    let supervisor = Supervisor::listen(dir.path());
+    let daemon = watched(dir.path(), broker.address);
+    // The loop runs already when the process says that it is ready.
+    supervisor.wait_for("READY=1");
+    for _ in 0..5 {
+        supervisor.wait_for("WATCHDOG=1");
+    }
+    daemon.signal("TERM");
+    supervisor.wait_for("STOPPING=1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_never_answers_does_not_make_the_loop_look_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::listen(dir.path());
+    // Takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _daemon = watched(dir.path(), silent.local_addr().unwrap());
+    supervisor.wait_for("READY=1");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(3) {
+        supervisor.wait_for("WATCHDOG=1");
+    }
+}
