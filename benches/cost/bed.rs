@@ -65,7 +65,7 @@ impl Bed {
         store: &Store,
         env: &[(&str, &str)],
     ) -> Daemon {
-        Daemon::start(&self.dir, name, broker.address, store, env).await
+        Daemon::start(&self.dir, name, &broker.socket, store, env).await
     }
 
     /// A broker with one partition of `content`.

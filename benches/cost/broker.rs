@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -14,8 +14,9 @@ use chronik_snapshotd::proto::v1::{
     self, export_snapshot_response::Message, snapshot_broker_service_server as server,
 };
 use futures::{Stream, StreamExt as _, stream};
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response, Status};
 
@@ -51,7 +52,9 @@ type Replicas = BTreeMap<(String, i32), Replica>;
 pub struct SyntheticBroker {
     replicas: Arc<Mutex<Replicas>>,
     listings: Arc<AtomicU32>,
-    pub address: SocketAddr,
+    /// The Unix socket that it serves on.
+    pub socket: PathBuf,
+    _dir: TempDir,
     _stop: DropGuard,
 }
 
@@ -89,8 +92,9 @@ impl Replica {
 
 impl SyntheticBroker {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("broker.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
         let stop = CancellationToken::new();
         let replicas = Arc::new(Mutex::new(Replicas::new()));
         let listings = Arc::new(AtomicU32::new(0));
@@ -98,7 +102,7 @@ impl SyntheticBroker {
             replicas: Arc::clone(&replicas),
             listings: Arc::clone(&listings),
         });
-        let incoming = TcpListenerStream::new(listener);
+        let incoming = UnixListenerStream::new(listener);
         let serve = tonic::transport::Server::builder()
             .add_service(service)
             .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
@@ -106,7 +110,8 @@ impl SyntheticBroker {
         Self {
             replicas,
             listings,
-            address,
+            socket,
+            _dir: dir,
             _stop: stop.drop_guard(),
         }
     }

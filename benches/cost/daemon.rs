@@ -1,6 +1,6 @@
 //! The daemon as a process: what it takes, what it costs.
 
-use std::{fs, io::Write as _, net::SocketAddr, path::Path, time::Instant};
+use std::{fs, io::Write as _, path::Path, time::Instant};
 
 use chronik_harness::{Binaries, Metrics, Poll, Port, Process, Store, get, wait_until};
 use chronik_snapshotd::{
@@ -11,6 +11,7 @@ use chronik_snapshotd::{
         snapshot_bootstrap_service_client::SnapshotBootstrapServiceClient,
     },
 };
+use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
@@ -25,8 +26,9 @@ const TICKS_PER_SEC: f64 = 100.0;
 
 pub struct Daemon {
     process: Process,
-    grpc: Port,
     http: Port,
+    /// Holds the socket.
+    dir: TempDir,
 }
 
 /// What something took.
@@ -50,15 +52,15 @@ pub struct Taken {
 }
 
 impl Daemon {
-    /// Starts it for the broker at `broker`. It acts only when it is told to, unless `env` says otherwise.
+    /// Starts it for the broker behind the socket `broker`. It acts only when it is told to, unless `env` says otherwise.
     pub async fn start(
         dir: &Path,
         name: &str,
-        broker: SocketAddr,
+        broker: &Path,
         store: &Store,
         env: &[(&str, &str)],
     ) -> Self {
-        let (grpc, http) = (Port::reserve().unwrap(), Port::reserve().unwrap());
+        let (http, sockets) = (Port::reserve().unwrap(), tempfile::tempdir().unwrap());
         let log = dir.join("logs").join(format!("{name}.log"));
         let mut process = Process::new(name, &Binaries::find().sidecar, &log);
         process.set_args(["run"]);
@@ -66,8 +68,8 @@ impl Daemon {
             process.set_env(name, value);
         }
         let quiet = [
-            ("BROKER_ENDPOINT", format!("http://{broker}")),
-            ("LISTEN", grpc.address()),
+            ("BROKER_ENDPOINT", format!("unix:{}", broker.display())),
+            ("LISTEN", socket(&sockets)),
             ("METRICS_LISTEN", http.address()),
             ("LOG_FORMAT", "text".to_owned()),
             ("LOG_THRESHOLD", "1000000000".to_owned()),
@@ -88,8 +90,8 @@ impl Daemon {
         process.start().unwrap();
         let daemon = Self {
             process,
-            grpc,
             http,
+            dir: sockets,
         };
         daemon
             .wait("a first tick", |metrics| {
@@ -120,7 +122,7 @@ impl Daemon {
     /// Takes a snapshot and waits for its proof.
     pub async fn snapshot(&self, topic: &str, number: i32) -> Taken {
         let before = self.metrics().await;
-        let endpoint = format!("http://{}", self.grpc.address());
+        let endpoint = Endpoint::from_shared(socket(&self.dir)).unwrap();
         let mut admin = SnapshotAdminServiceClient::connect(endpoint).await.unwrap();
         let request = v1::TriggerSnapshotRequest {
             partition: Some(partition(topic, number)),
@@ -151,7 +153,7 @@ impl Daemon {
     /// Seeds a replica from the newest snapshot into a file, as a broker does: every part checked by its digest.
     pub async fn seed(&self, topic: &str, number: i32, into: &Path) -> Cost {
         let (begun, cpu) = (Instant::now(), self.cpu_secs());
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.grpc.address())).unwrap();
+        let endpoint = Endpoint::from_shared(socket(&self.dir)).unwrap();
         let endpoint = endpoint
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(8 << 20)
@@ -239,6 +241,11 @@ impl Daemon {
         let pid = self.process.pid().unwrap();
         fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap()
     }
+}
+
+/// Where the daemon serves gRPC, as both sides write it.
+fn socket(dir: &TempDir) -> String {
+    format!("unix://{}/daemon.sock", dir.path().display())
 }
 
 fn request(message: bootstrap_request::Message) -> v1::BootstrapRequest {

@@ -83,7 +83,7 @@ async fn further(bed: &Bed, name: &str, segments: usize) -> Further {
 }
 
 /// Puts a sealed part in front of the one that still changes.
-fn add_segment(replica: &mut Replica, number: usize, json: &Bytes) {
+pub fn add_segment(replica: &mut Replica, number: usize, json: &Bytes) {
     let part = Part {
         id: format!("segment-{number:05}"),
         sealed: true,

@@ -21,6 +21,7 @@ mod producers;
 #[allow(dead_code, reason = "shared with the tests")]
 mod records;
 mod report;
+mod requests;
 mod reseed;
 mod scale;
 mod state;
@@ -47,6 +48,8 @@ enum Section {
     Incremental,
     /// Ten thousand partitions.
     Scale,
+    /// What an object store bills.
+    Requests,
     /// A broker that lost its disk.
     Reseed,
     /// What producers notice.
@@ -96,6 +99,7 @@ async fn main() {
             Section::Memory => memory::run(&bed).await,
             Section::Incremental => incremental::run(&bed).await,
             Section::Scale => scale::run(&bed).await,
+            Section::Requests => requests::run(&bed).await,
             Section::Reseed => reseed::run(&bed).await,
             Section::Producers => producers::run(&bed).await,
         };

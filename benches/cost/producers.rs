@@ -1,4 +1,5 @@
-//! What producers notice of snapshots: one load that goes on, with snapshots beside it half of the time.
+//! What producers notice of snapshots: one load that goes on, with snapshots beside it half of the time. Once as the
+//! daemon takes them by itself, only ten times as often; once complete ones without a pause, the worst there is.
 
 use std::{
     sync::{
@@ -17,6 +18,7 @@ use tokio::{
     task::JoinSet,
     time::{Instant, MissedTickBehavior, sleep, sleep_until},
 };
+use tonic::transport::Channel;
 
 use crate::{
     PATIENCE,
@@ -39,29 +41,56 @@ const PRODUCERS: i32 = 2;
 /// Time between two records of a producer that does not hurry.
 const PACE: Duration = Duration::from_millis(10);
 
+/// What is taken beside the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Snapshots {
+    /// What the thresholds ask for.
+    Due,
+    /// One complete snapshot after the other.
+    WithoutPause,
+}
+
+impl Snapshots {
+    fn env(self) -> [(&'static str, &'static str); 5] {
+        let (threshold, incremental) = match self {
+            Self::Due => ("1000", "true"),
+            Self::WithoutPause => ("1000000000", "false"),
+        };
+        [
+            ("CHECK_INTERVAL_SECS", "1"),
+            ("LOG_THRESHOLD", threshold),
+            ("INCREMENTAL", incremental),
+            ("MIN_INTERVAL_SECS", "1"),
+            ("DELETE_GRACE_SECS", "1"),
+        ]
+    }
+}
+
 pub async fn run(bed: &Bed) -> Vec<Row> {
-    // Every snapshot is complete, and the next one begins when one ends: much worse than what thresholds allow.
-    let env = [
-        ("CHECK_INTERVAL_SECS", "5"),
-        ("LOG_THRESHOLD", "1000000000"),
-        ("TIME_THRESHOLD_SECS", "31536000"),
-        ("INCREMENTAL", "false"),
-        ("RETENTION_COUNT", "1"),
-        ("DELETE_GRACE_SECS", "1"),
-    ];
-    // Not on the brokers' disk: what a store writes late must not meet their flushes.
+    // Disks and store in memory: flushes of a shared disk last from one to hundreds of milliseconds for reasons of their
+    // own, which would drown what snapshots do.
     let memory = tempfile::tempdir_in("/dev/shm").unwrap();
-    let dir = bed.path("producers");
+    let dir = memory.path().join("cluster");
+    let store = memory.path().join("store");
     let partitions = PARTITIONS.unsigned_abs();
-    let mut cluster = start(&dir, memory.path(), TOPIC, partitions, &env).await;
+    let mut cluster = start(&dir, &store, TOPIC, partitions, &Snapshots::Due.env()).await;
     fill(&cluster, TOPIC, &bed.json, ENTRIES, ENTRY_BYTES).await;
-    let paced = Course::run(bed, &cluster, Some(PACE)).await;
-    let hurried = Course::run(bed, &cluster, None).await;
+    let paced = Course::run(bed, &cluster, Snapshots::Due, Some(PACE)).await;
+    let hurried = Course::run(bed, &cluster, Snapshots::Due, None).await;
+    for id in 1..=3 {
+        cluster.kill_sidecar(id).unwrap();
+        for (key, value) in Snapshots::WithoutPause.env() {
+            let sidecar = cluster.sidecar_mut(id).unwrap();
+            sidecar.set_env(&format!("CHRONIK_SNAPSHOT_{key}"), value);
+        }
+        cluster.start_sidecar(id).unwrap();
+    }
+    let worst = Course::run(bed, &cluster, Snapshots::WithoutPause, Some(PACE)).await;
     cluster.stop().await.unwrap();
     vec![
         Row::median(
             "producer_p99_ratio",
-            "p99 of acks=all at 600 records a second, beside snapshots without pause",
+            "p99 of acks=all at 600 records a second, beside a snapshot of each partition every 1,000 entries",
             "x",
             paced.ratios(Window::p99_ms),
         )
@@ -80,10 +109,22 @@ pub async fn run(bed: &Bed) -> Vec<Row> {
         )
         .at_least(0.97),
         Row::median(
+            "producer_rate",
+            "the same without snapshots",
+            "1/s",
+            hurried.without.iter().map(Window::rate).collect(),
+        ),
+        Row::median(
+            "producer_p99_ratio_worst",
+            "p99 at 600 records a second, beside complete snapshots without pause",
+            "x",
+            worst.ratios(Window::p99_ms),
+        ),
+        Row::median(
             "producer_snapshot_mb_s",
-            "raw state read by those snapshots meanwhile, at 600 records a second",
+            "raw state read by those meanwhile",
             "MB/s",
-            paced.with.iter().map(Window::megabytes_per_sec).collect(),
+            worst.with.iter().map(Window::megabytes_per_sec).collect(),
         ),
     ]
 }
@@ -104,7 +145,13 @@ struct Window {
 type Seen = (Instant, Duration);
 
 impl Course {
-    async fn run(bed: &Bed, cluster: &Cluster, pace: Option<Duration>) -> Self {
+    async fn run(
+        bed: &Bed,
+        cluster: &Cluster,
+        snapshots: Snapshots,
+        pace: Option<Duration>,
+    ) -> Self {
+        pause(cluster).await;
         let stop = Arc::new(AtomicBool::new(false));
         let mut producers = JoinSet::new();
         for number in 0..PARTITIONS * PRODUCERS {
@@ -115,7 +162,7 @@ impl Course {
         for pair in 0..bed.pairs {
             for with in [pair % 2 == 1, pair % 2 == 0] {
                 sleep(SETTLE).await;
-                spans.push((with, span(cluster, with).await));
+                spans.push((with, span(cluster, snapshots, with).await));
             }
         }
         stop.store(true, Ordering::Relaxed);
@@ -175,12 +222,15 @@ impl Window {
 }
 
 /// Lets a window's time pass, with or without snapshots; when it began, and what they read (whole snapshots only).
-async fn span(cluster: &Cluster, with: bool) -> (Instant, f64) {
+async fn span(cluster: &Cluster, snapshots: Snapshots, with: bool) -> (Instant, f64) {
     let before = raw_bytes(cluster).await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut takers = JoinSet::new();
-    let begun = Instant::now();
     if with {
+        resume(cluster).await;
+    }
+    let begun = Instant::now();
+    if with && snapshots == Snapshots::WithoutPause {
         for node in cluster.nodes() {
             takers.spawn(take_snapshots(node.sidecar_endpoint(), Arc::clone(&stop)));
         }
@@ -193,7 +243,41 @@ async fn span(cluster: &Cluster, with: bool) -> (Instant, f64) {
     );
     stop.store(true, Ordering::Relaxed);
     takers.join_all().await;
+    pause(cluster).await;
     (begun, exported_bytes)
+}
+
+/// No sidecar does anything for the partitions from now on.
+async fn pause(cluster: &Cluster) {
+    for (mut admin, partition) in admins(cluster).await {
+        let request = v1::PausePartitionRequest {
+            partition: Some(partition),
+            ..v1::PausePartitionRequest::default()
+        };
+        admin.pause_partition(request).await.unwrap();
+    }
+}
+
+async fn resume(cluster: &Cluster) {
+    for (mut admin, partition) in admins(cluster).await {
+        let request = v1::ResumePartitionRequest {
+            partition: Some(partition),
+        };
+        admin.resume_partition(request).await.unwrap();
+    }
+}
+
+/// Each sidecar with each partition.
+async fn admins(
+    cluster: &Cluster,
+) -> Vec<(SnapshotAdminServiceClient<Channel>, v1::TopicPartition)> {
+    let mut admins = Vec::new();
+    for node in cluster.nodes() {
+        let endpoint = node.sidecar_endpoint();
+        let admin = SnapshotAdminServiceClient::connect(endpoint).await.unwrap();
+        admins.extend((0..PARTITIONS).map(|number| (admin.clone(), partition(TOPIC, number))));
+    }
+    admins
 }
 
 async fn raw_bytes(cluster: &Cluster) -> f64 {
