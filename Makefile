@@ -6,7 +6,7 @@ VENV := target/venv
 PYTHON_TOOLS := tests/clients/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kcat test-machine machine-tools e2e soak fuzz fuzz-build verify memory bench lint fmt
+.PHONY: help demo test test-kcat test-machine machine-tools e2e soak fuzz fuzz-build verify memory bench lint fmt docs-check
 
 help:
 	@echo "make demo       a cluster that loses logs on purpose and a disk by accident; about a minute once built"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench      the benchmarks"
 	@echo "make lint       formatting, clippy, the protocol's rules; changes nothing"
 	@echo "make fmt        formats the code"
+	@echo "make docs-check  builds the book into target/book, and holds the documents to what they claim"
 
 demo:
 	$(CARGO) build --release --locked -p chronik-snapshotd -p refbroker -p chronik-harness --bins
@@ -112,6 +113,13 @@ lint: $(VENV)/ready
 fmt:
 	$(CARGO) fmt --all
 
+# Needs no cargo. scripts/check-docs.py tells what is checked; docs/PROTOCOL_REFERENCE.md is renewed by
+# scripts/proto-reference.py.
+DOCS_VENV := target/docs-venv
+
+docs-check: $(DOCS_VENV)/ready
+	$(DOCS_VENV)/bin/python scripts/check-docs.py
+
 # Python tools at pinned versions; made again when the list changes.
 $(VENV)/ready: $(PYTHON_TOOLS)
 	$(PYTHON) -m venv --clear $(VENV)
@@ -121,6 +129,11 @@ $(VENV)/ready: $(PYTHON_TOOLS)
 $(BENCH_VENV)/ready: benches/cost/requirements.txt
 	$(PYTHON) -m venv --clear $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(DOCS_VENV)/ready: docs/requirements.txt
+	$(PYTHON) -m venv --clear $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 $(E2E_VENV)/ready: tests/e2e/requirements.txt $(PYTHON_TOOLS)

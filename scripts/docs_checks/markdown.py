@@ -6,7 +6,8 @@ from pathlib import Path
 FENCE = re.compile(r"^\s*(`{3,}|~{3,})\s*([^`]*)$")
 CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
 HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*\s*$")
-LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]\(\s*(<[^>]*>|[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?:\s+\"[^\"]*\")?\s*\)")
+LABEL = r"!?\[(?:[^\[\]]|\[[^\]]*\])*\]"
+LINK = re.compile(LABEL + r"\(\s*(<[^>]*>|[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?:\s+\"[^\"]*\")?\s*\)")
 DEFINITION = re.compile(r"^\s{0,3}\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
 HTML_LINK = re.compile(r"<a\s[^>]*\bhref=\"([^\"]*)\"")
 HTML_ANCHOR = re.compile(r"<[a-z]+\s[^>]*\b(?:id|name)=\"([^\"]*)\"")
