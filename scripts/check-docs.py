@@ -53,7 +53,10 @@ def main(arguments):
     }
     failed = False
     for name, faults in checks.items():
-        found = list(faults)
+        try:
+            found = list(faults)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            found = [str(error)]
         print(f"{name:<24} {'ok' if not found else f'{len(found)} wrong'}", flush=True)
         for fault in found:
             print(f"  {fault}", flush=True)

@@ -73,6 +73,28 @@ def dead_links(folder):
                 yield f"{shown}: there is no such place"
 
 
+def lost_links(root, folder):
+    """Links between pages that the built page does not have."""
+    docs = root / "docs"
+    listed = {(docs / target).resolve() for target, _ in Page.read(docs / "SUMMARY.md").links()}
+    for path in sorted(listed):
+        built = folder / built_name(root, path)
+        there = Anchors(built.read_text(encoding="utf-8")).links
+        there = {(built.parent / unquote(urlsplit(link).path)).resolve() for link in there}
+        for target, number in Page.read(path).links():
+            name = target.partition("#")[0]
+            wanted = (path.parent / name).resolve() if name else None
+            if wanted in listed and (folder / built_name(root, wanted)).resolve() not in there:
+                yield f"book: {built.relative_to(folder)} has lost the link to {target} of line {number}"
+
+
+def built_name(root, path):
+    """Where a page lies in the book. The README is the first page."""
+    if path == root / "README.md":
+        return Path("index.html")
+    return path.relative_to(root / "docs").with_suffix(".html")
+
+
 def ids_of(pages, target):
     for path, page in pages.items():
         if path.resolve() == target:
@@ -87,3 +109,4 @@ def check(root, mdbook):
     yield from faults
     if not faults:
         yield from dead_links(Path(root) / "target/book")
+        yield from lost_links(Path(root), Path(root) / "target/book")

@@ -118,6 +118,16 @@ class Book(Scratch):
             self.assertEqual(len(list(book.dead_links(self.root / "book"))), 1, bad)
         self.assertNotEqual(list(book.dead_links(self.root / "nothing")), [])
 
+    def test_a_link_that_the_book_has_lost_is_told(self):
+        self.write("docs/SUMMARY.md", "[A](../README.md)\n\n- [B](B.md)\n")
+        self.write("docs/B.md", "[up](../README.md#a) [out](../src/x.rs)\n")
+        self.write("README.md", "# A\n\n[b](docs/B.md)\n")
+        self.write("book/index.html", '<a href="B.html">b</a>')
+        self.write("book/B.html", '<a href="index.html#a">up</a>')
+        self.assertEqual(list(book.lost_links(self.root, self.root / "book")), [])
+        self.write("book/index.html", "b (docs/B.md)")
+        self.assertEqual(len(list(book.lost_links(self.root, self.root / "book"))), 1)
+
     def test_a_book_that_does_not_build_is_told(self):
         for code, said in ((1, ""), (0, " WARN something"), (0, "2026 [ERROR] something")):
             tool = self.write("mdbook", f"#!/bin/sh\necho '{said}'\nexit {code}\n")
