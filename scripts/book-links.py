@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """A preprocessor of mdBook for links that leave docs/, which work in the repository and would be dead in the book.
 
-The README becomes the book's first page, so its links into docs/ lose that folder. What the book does not have
-(sources, the example configuration) is shown as the path that it is.
+The README becomes the book's first page, and other pages from outside docs/ lie beside the others, so their links into
+docs/ lose that folder. What the book does not have (sources, the example configuration) is shown as the path that it
+is.
 """
 
 import json
@@ -33,6 +34,9 @@ def rewritten(target, page, pages):
     path, hash_mark, fragment = target.partition("#")
     wanted = posixpath.normpath(posixpath.join(posixpath.dirname(page), path))
     if wanted not in pages:
+        # A folder is its first page.
+        wanted = min((name for name in pages if name.startswith(wanted + "/")), default=None)
+    if wanted is None:
         return None
     here = posixpath.dirname(pages[page])
     return posixpath.relpath(pages[wanted], here or ".") + hash_mark + fragment
@@ -47,7 +51,7 @@ def with_links(text, page, pages):
         if link is not None:
             return f"{image}[{label}]({link})"
         path = posixpath.normpath(posixpath.join(posixpath.dirname(page), target.partition("#")[0]))
-        if label.strip("`") in (path, target):
+        if label.strip("`/") in (path, target, path.partition("/")[0], path.partition(".")[0]):
             return f"`{path}`"
         return f"{label} (`{path}`)"
 
@@ -82,6 +86,8 @@ def process(book):
         page = posixpath.normpath(posixpath.join(SOURCE, chapter["source_path"]))
         if chapter["source_path"] == README:
             chapter["path"] = "index.md"
+        elif chapter["source_path"].startswith("../"):
+            chapter["path"] = posixpath.basename(page)
         pages[page] = chapter["path"]
     for chapter in found:
         page = posixpath.normpath(posixpath.join(SOURCE, chapter["source_path"]))

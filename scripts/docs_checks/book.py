@@ -89,9 +89,11 @@ def lost_links(root, folder):
 
 
 def built_name(root, path):
-    """Where a page lies in the book. The README is the first page."""
+    """Where a page lies in the book. The README is the first page; others from outside docs/ lie beside the rest."""
     if path == root / "README.md":
         return Path("index.html")
+    if root / "docs" not in path.parents:
+        return Path(path.name).with_suffix(".html")
     return path.relative_to(root / "docs").with_suffix(".html")
 
 
