@@ -8,10 +8,10 @@ from .markdown import Page
 
 PROGRAM = "chronik-snapshotd"
 # Attributes and visibility, between what is looked for and the name that it belongs to.
-BETWEEN = r"\s*(?:#\[[^\]]*\]\s*)*(?:pub(?:\([^)]*\))? )?"
+BETWEEN = r"\s*(?:#\[(?:[^\[\]]|\[[^\]]*\])*\]\s*)*(?:pub(?:\([^)]*\))? )?"
 ENUM = re.compile(r"#\[derive\(([^)]*)\)\]" + BETWEEN + r"enum (\w+) \{(.*?)^\}", re.DOTALL | re.MULTILINE)
 VARIANT = re.compile(r"^    ([A-Z]\w*)(?: \{(.*?)^    \}|\((.*?)\))?,", re.DOTALL | re.MULTILINE)
-FLAG = re.compile(r"#\[arg\(([^\]]*?)\)\]" + BETWEEN + r"(\w+):", re.DOTALL)
+FLAG = re.compile(r"#\[arg\(((?:[^\[\]]|\[[^\]]*\])*)\)\]" + BETWEEN + r"(\w+):", re.DOTALL)
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 # Words that run what follows them.
 RUNNERS = {"sudo", "env", "exec", "time", "nohup"}

@@ -19,7 +19,8 @@ enum Command {
         config: ConfigArgs,
     },
     RestoreCluster {
-        #[arg(long, value_name = "CODE")]
+        #[arg(long, value_name = "CODE", value_parser = ["a", "b"])]
+        #[allow(unused)]
         confirm: Option<String>,
     },
     #[command(name = "cat")]
