@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use chronik_harness::{Cluster, Metrics};
+
 use crate::{
     bed::{Bed, TOPIC},
     broker::{Replica, SyntheticBroker},
+    cluster::{fill, start},
     daemon::Daemon,
     incremental::add_segment,
     report::Row,
@@ -29,15 +32,10 @@ struct Requests {
 
 impl Requests {
     async fn so_far(daemon: &Daemon) -> Self {
-        let metrics = daemon.metrics().await;
-        if std::env::var_os("DBG").is_some() {
-            for l in metrics.0.lines().filter(|l| {
-                l.starts_with("chronik_snapshot_store_requests_total") && !l.ends_with(" 0")
-            }) {
-                eprintln!("{l}");
-            }
-            eprintln!("--");
-        }
+        Self::of(&daemon.metrics().await)
+    }
+
+    fn of(metrics: &Metrics) -> Self {
         let sum = |methods: &[&str]| -> f64 {
             let of = |method: &&str| {
                 metrics.sum(
@@ -94,6 +92,10 @@ pub async fn run(bed: &Bed) -> Vec<Row> {
         "cycle",
         "a snapshot of 1 MiB, its proof, the cut of the log, the deletion of the oldest",
     ));
+    rows.extend(cluster(bed).await.rows(
+        "cluster",
+        "the same of a partition with three replicas: all that its three sidecars send",
+    ));
     rows.extend(increments(bed).await.rows(
         "increment",
         "the same, with 16 MiB more in a partition of 1 GiB",
@@ -133,6 +135,48 @@ async fn increments(bed: &Bed) -> Requests {
         add_segment(replica, number, &bed.json);
     })
     .await
+}
+
+/// The reference cluster under load: all requests of three sidecars, for each snapshot that was proven meanwhile.
+async fn cluster(bed: &Bed) -> Requests {
+    let env = [
+        ("CHECK_INTERVAL_SECS", "5"),
+        ("LOG_THRESHOLD", "2000"),
+        ("MIN_INTERVAL_SECS", "0"),
+        ("DELETE_GRACE_SECS", "1"),
+    ];
+    let (dir, store) = (bed.path("requests-cluster"), bed.path("requests-store"));
+    let cluster = start(&dir, &store, TOPIC, 3, &env).await;
+    let mut before = everywhere(&cluster).await;
+    for number in 0..WARM + CYCLES {
+        if number == WARM {
+            before = everywhere(&cluster).await;
+        }
+        fill(&cluster, TOPIC, &bed.json, 6_600, 1_000).await;
+        // Some ticks later all of it is covered and cut, and the oldest is gone.
+        tokio::time::sleep(Duration::from_secs(16)).await;
+    }
+    let after = everywhere(&cluster).await;
+    cluster.stop().await.unwrap();
+    let proofs = after.1 - before.1;
+    Requests {
+        writes: (after.0.writes - before.0.writes) / proofs,
+        reads: (after.0.reads - before.0.reads) / proofs,
+    }
+}
+
+/// Requests of all sidecars so far, and proofs.
+async fn everywhere(cluster: &Cluster) -> (Requests, f64) {
+    let (mut writes, mut reads, mut proofs) = (0.0, 0.0, 0.0);
+    for node in cluster.nodes() {
+        let metrics = node.metrics().await.unwrap();
+        let requests = Requests::of(&metrics);
+        writes += requests.writes;
+        reads += requests.reads;
+        let labels = [("operation", "verify"), ("result", "success")];
+        proofs += metrics.sum("chronik_snapshot_operations_total", &labels);
+    }
+    (Requests { writes, reads }, proofs)
 }
 
 /// Requests of one of many snapshots that follow each other, with everything that comes after each.

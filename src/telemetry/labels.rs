@@ -101,7 +101,7 @@ impl From<EvictReason> for DeleteReason {
 label! {
     /// Why a log that is long enough was not truncated.
     BlockReason {
-        /// No proven snapshot at or below the applied index.
+        /// No proven snapshot at or below the applied index whose state encoding the broker can install.
         NoBase => "no_base",
         /// The broker needs the log: a learner catches up, or a snapshot is being sent.
         Held => "held",
@@ -115,12 +115,8 @@ label! {
         StoreUnavailable => "store_unavailable",
         /// The snapshot's proof, manifest or data is damaged or gone.
         Damaged => "damaged",
-        /// The broker cannot install the snapshot's state encoding.
-        Codec => "codec",
         /// The store belongs to another cluster.
         Identity => "identity",
-        /// The partition is paused.
-        Paused => "paused",
         /// The broker refused or failed for another reason.
         Broker => "broker",
     }
