@@ -6,7 +6,8 @@ VENV := target/venv
 PYTHON_TOOLS := tests/clients/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kcat test-machine machine-tools e2e soak fuzz fuzz-build verify memory bench lint fmt docs-check
+.PHONY: help demo test test-kcat test-machine machine-tools e2e soak fuzz fuzz-build verify memory bench lint \
+  fmt docs-check observability-check dashboard
 
 help:
 	@echo "make demo       a cluster that loses logs on purpose and a disk by accident; about a minute once built"
@@ -19,6 +20,8 @@ help:
 	@echo "make verify     everything that docs/VERIFICATION.md names, at full length; target/verify/report.json"
 	@echo "make memory     peak memory of the daemon around a 1 GiB partition"
 	@echo "make bench      the benchmarks"
+	@echo "make observability-check  alerts, their tests, runbooks, dashboard: right, and naming only what exists"
+	@echo "make dashboard  writes deploy/grafana/chronik-snapshotd.json anew"
 	@echo "make lint       formatting, clippy, the protocol's rules; changes nothing"
 	@echo "make fmt        formats the code"
 	@echo "make docs-check  builds the book into target/book, and holds the documents to what they claim"
@@ -105,6 +108,18 @@ bench: $(BENCH_VENV)/ready
 	$(CARGO) bench --locked --workspace --bench cost -- \
 	  $(foreach section,$(SECTION),--section $(section)) $(if $(PAGE),--page $(abspath $(PAGE)))
 
+# What an operator watches. The unit tests of the rules take a quarter of a minute.
+OBSERVABILITY_VENV := target/observability-venv
+
+observability-check: $(OBSERVABILITY_VENV)/ready
+	scripts/debian-tools.sh promtool=prometheus
+	$(OBSERVABILITY_VENV)/bin/python scripts/check-observability.py
+
+dashboard:
+	@mkdir -p target
+	$(PYTHON) deploy/grafana/build.py > target/dashboard.json
+	mv target/dashboard.json deploy/grafana/chronik-snapshotd.json
+
 lint: $(VENV)/ready
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
@@ -134,6 +149,11 @@ $(BENCH_VENV)/ready: benches/cost/requirements.txt
 $(DOCS_VENV)/ready: docs/requirements.txt
 	$(PYTHON) -m venv --clear $(DOCS_VENV)
 	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+$(OBSERVABILITY_VENV)/ready: scripts/observability/requirements.txt
+	$(PYTHON) -m venv --clear $(OBSERVABILITY_VENV)
+	$(OBSERVABILITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
 $(E2E_VENV)/ready: tests/e2e/requirements.txt $(PYTHON_TOOLS)
