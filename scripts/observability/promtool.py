@@ -4,13 +4,15 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+MISSING = "promtool is missing: scripts/debian-tools.sh promtool=prometheus"
+
 
 def run(*arguments):
     """Runs promtool; its output, if it failed."""
     try:
         done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        return ["promtool is missing: scripts/debian-tools.sh promtool=prometheus"]
+        return [MISSING]
     output = (done.stdout + done.stderr).strip()
     if done.returncode == 0 and "FAILED" not in output:
         return []
@@ -28,8 +30,8 @@ def parses(expressions):
             lines += [f"      - record: query{number}", "        expr: |", indented]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         faults = run("check", "rules", path)
-        if not faults:
-            return []
+        if not faults or MISSING in faults:
+            return faults
         # Once more one by one, to say which.
         wrong = []
         for place, expression in expressions:
