@@ -7,7 +7,7 @@ PYTHON_TOOLS := tests/clients/requirements.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-kcat test-machine machine-tools e2e soak fuzz fuzz-build verify memory bench lint \
-  fmt docs-check observability-check dashboard
+  fmt docs-check observability-check dashboard deploy-check image-check
 
 help:
 	@echo "make demo       a cluster that loses logs on purpose and a disk by accident; about a minute once built"
@@ -22,6 +22,8 @@ help:
 	@echo "make bench      the benchmarks"
 	@echo "make observability-check  alerts, their tests, runbooks, dashboard: right, and naming only what exists"
 	@echo "make dashboard  writes deploy/grafana/chronik-snapshotd.json anew"
+	@echo "make deploy-check  everything under deploy/ with systemd, kubectl, Helm, hadolint, promtool, shellcheck"
+	@echo "make image-check   builds the image without a registry and looks into it; needs root"
 	@echo "make lint       formatting, clippy, the protocol's rules; changes nothing"
 	@echo "make fmt        formats the code"
 	@echo "make docs-check  builds the book into target/book, and holds the documents to what they claim"
@@ -134,6 +136,13 @@ DOCS_VENV := target/docs-venv
 
 docs-check: $(DOCS_VENV)/ready
 	$(DOCS_VENV)/bin/python scripts/check-docs.py
+# The deployment files as the real tools see them, then broken copies of them: each must be noticed.
+deploy-check:
+	scripts/check-deploy.sh
+	scripts/check-deploy.sh --broken
+
+image-check:
+	scripts/check-image.sh
 
 # Python tools at pinned versions; made again when the list changes.
 $(VENV)/ready: $(PYTHON_TOOLS)
