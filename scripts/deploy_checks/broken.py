@@ -44,7 +44,7 @@ BROKEN = [
     ("kubernetes", SIDECAR, "drop: [ALL]", "drop: [NET_RAW]"),
     ("kubernetes", SIDECAR, "chronik-snapshotd, health]", "chronik-snapshotd, check]"),
     ("kubernetes", SIDECAR, "enableServiceLinks: false", "enableServiceLinks: true"),
-    ("kubernetes", SIDECAR, "memory: 512Mi, ", ""),
+    ("kubernetes", SIDECAR, "limits: {memory: 512Mi}", "limits: {}"),
     ("kubernetes", SIDECAR, "emptyDir: {medium: Memory, sizeLimit: 1Mi}", "hostPath: {path: /run/chronik-snapshot}"),
     ("kubernetes", SIDECAR, "containerPort: 9090", "containerPort: 9091"),
     ("kubernetes", SIDECAR, "                name: chronik-snapshotd\n", "                name: chronik-snapshot\n"),

@@ -21,6 +21,9 @@ def check(root):
         found.expect("\nSTOPSIGNAL SIGTERM\n" in last, f"{name}: STOPSIGNAL is not SIGTERM")
         found.expect("\nRUN " not in last, f"{name}: the last stage has no shell to run anything with")
         found.expect(re.search(r'^ENTRYPOINT \["/', last, re.MULTILINE), f"{name}: ENTRYPOINT needs a shell")
+        for base in re.findall(r"^ARG (?:BUILD|RUNTIME)_IMAGE=(\S+)$", text, re.MULTILINE):
+            tag = base.rpartition("/")[2].partition(":")[2]
+            found.expect(tag and tag != "latest", f"{name}: the base {base} has no version")
         for label in ("title", "description", "licenses"):
             found.expect(f"org.opencontainers.image.{label}=" in last, f"{name}: the label {label} is missing")
         found.expect(not re.search(r"(x86_64|aarch64|amd64|arm64)-", text), f"{name}: an architecture is named")

@@ -62,6 +62,8 @@ def check_sidecar(found, where, pod, objects):
     expect("cpu" in resources.get("requests", {}), "the sidecar requests no CPU")
     expect("memory" in resources.get("limits", {}), "the sidecar's memory has no limit")
     expect("cpu" not in resources.get("limits", {}), "a limit on CPU slows restores down")
+    stored = "ephemeral-storage" in resources.get("limits", {})
+    expect(not stored, "logs count as ephemeral storage: a limit would evict the broker's pod")
     check_volumes(expect, spec, sidecar, broker)
     check_settings(expect, sidecar, ports, objects)
 
