@@ -4,6 +4,7 @@
 //! last. Stop: no new work, health `NOT_SERVING`, the loop lets running visits finish within the grace and aborts the
 //! rest, conversations end, the listeners close. A second signal ends the process at once.
 
+mod health;
 mod offline;
 
 use std::{io, sync::Arc, time::Duration};
@@ -23,7 +24,7 @@ use crate::{
     board::Board,
     broker::{Broker, BrokerError, GrpcBroker, GrpcOptions},
     catalog::{Catalog, CatalogError, Sweeper},
-    cli::{Daemon, RestoreCluster},
+    cli::{Daemon, Reload, RestoreCluster},
     clock::{Clock as _, SharedClock, SystemClock, unix_ms},
     config::{Config, Endpoint},
     control,
@@ -94,6 +95,9 @@ pub enum AppError {
     /// The loop is never to end by itself.
     #[error("the loop ended by itself; the log says why")]
     LoopEnded,
+    /// Another process's health.
+    #[error(transparent)]
+    Health(#[from] health::HealthError),
     /// Reflection data.
     #[error("server reflection could not be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -103,7 +107,7 @@ impl AppError {
     /// What the caller must do.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Setup(_) | Self::Listen(_) => Kind::Unavailable,
+            Self::Setup(_) | Self::Listen(_) | Self::Health(_) => Kind::Unavailable,
             Self::Metrics(_) | Self::Reflection(_) | Self::LoopEnded => Kind::Internal,
             Self::Store(error) => error.kind(),
             Self::Broker(error) => error.kind(),
@@ -120,12 +124,19 @@ pub struct App;
 impl Daemon for App {
     type Error = AppError;
 
-    fn run(&self, config: Config) -> Result<(), AppError> {
+    fn run(&self, config: Config, reload: Reload) -> Result<(), AppError> {
         let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
-        let result = runtime.block_on(serve(config));
+        let result = runtime.block_on(serve(config, reload));
         // Blocking work that was aborted may still run to the end of its block; nobody waits for it.
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
+    }
+
+    fn is_serving(&self, endpoint: &Endpoint) -> Result<bool, AppError> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        Ok(runtime.block_on(health::is_serving(endpoint))?)
     }
 
     fn init(&self, config: Config, adopt: bool) -> Result<String, AppError> {
@@ -149,7 +160,7 @@ impl Daemon for App {
     }
 }
 
-async fn serve(config: Config) -> Result<(), AppError> {
+async fn serve(config: Config, mut reload: Reload) -> Result<(), AppError> {
     let mut signals = Signals::new()?;
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Metrics::new()?;
@@ -236,19 +247,30 @@ async fn serve(config: Config) -> Result<(), AppError> {
     supervisor::ready();
     let mut failed = false;
 
-    tokio::select! {
-        name = signals.next() => tracing::info!(signal = name, "stopping"),
-        ended = &mut scheduler => {
-            // The loop only ends when it is told to: this is a panic in it, and not to be hidden.
-            tracing::error!(?ended, "the loop ended by itself; stopping");
-            failed = true;
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Stop(name) => tracing::info!(signal = name, "stopping"),
+                Told::Reload => {
+                    supervisor::reloading();
+                    reload();
+                    supervisor::ready();
+                    continue;
+                }
+            },
+            ended = &mut scheduler => {
+                // The loop only ends when it is told to: this is a panic in it, and not to be hidden.
+                tracing::error!(?ended, "the loop ended by itself; stopping");
+                failed = true;
+            }
         }
+        break;
     }
     supervisor::stopping();
     let shutdown = shut_down(&health, &pipeline, &stop, &close, &tasks, scheduler);
     tokio::select! {
         () = shutdown => tracing::info!("stopped"),
-        name = signals.next() => tracing::warn!(signal = name, "second signal: stopping at once"),
+        name = signals.stop() => tracing::warn!(signal = name, "second signal: stopping at once"),
     }
     if failed {
         return Err(AppError::LoopEnded);
@@ -385,10 +407,19 @@ async fn serve_http(listener: TcpListener, state: HttpState, close: Cancellation
     }
 }
 
-/// SIGTERM and SIGINT.
+/// What the process is told.
+enum Told {
+    /// To end, by the signal of this name.
+    Stop(&'static str),
+    /// To read its configuration again.
+    Reload,
+}
+
+/// SIGTERM, SIGINT and SIGHUP.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -396,10 +427,20 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.hangup.recv() => Told::Reload,
+            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+        }
+    }
+
+    /// SIGTERM or SIGINT, by name.
+    async fn stop(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -71,6 +71,40 @@ async fn the_supervisor_hears_ready_then_signs_of_life_then_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_what_is_logged_and_names_what_needs_a_restart() {
+    let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
+    let file = dir.path().join("daemon.toml");
+    let configure = |text: &str| std::fs::write(&file, text).unwrap();
+    configure("log = \"warn\"\n");
+    let supervisor = Supervisor::listen(dir.path());
+    let socket = dir.path().join("notify.sock");
+    let daemon = Daemon::start(&Setup {
+        broker: broker.address,
+        dir: dir.path(),
+        env: &[
+            ("NOTIFY_SOCKET", socket.to_str().unwrap()),
+            ("CHRONIK_SNAPSHOT_CONFIG", file.to_str().unwrap()),
+        ],
+    });
+    supervisor.wait_for("READY=1");
+    assert_eq!(daemon.log(), "");
+
+    configure("log = \"nonsense=nothing\"\n");
+    daemon.signal("HUP");
+    supervisor.wait_for("RELOADING=1");
+    supervisor.wait_for("READY=1");
+    daemon.wait_log("the configuration is wrong now, so everything stays as it is");
+
+    configure("log = \"info\"\nretention_count = 7\n");
+    daemon.signal("HUP");
+    supervisor.wait_for("RELOADING=1");
+    supervisor.wait_for("READY=1");
+    daemon.wait_log("configuration read again needs_restart=[\"RETENTION_COUNT\"]");
+    broker.grow(100);
+    daemon.wait_log("taking a snapshot");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_never_answers_does_not_make_the_loop_look_dead() {
     let dir = tempfile::tempdir().unwrap();
     let supervisor = Supervisor::listen(dir.path());

@@ -4,6 +4,7 @@ mod args;
 mod config_check;
 mod config_print;
 mod exit;
+mod health;
 mod init;
 mod restore_cluster;
 mod run;
@@ -22,7 +23,7 @@ pub use restore_cluster::RestoreCluster;
 
 use self::args::ConfigArgs;
 use crate::{
-    config::{Config, ConfigError, Warning},
+    config::{Config, ConfigError, Endpoint, Warning},
     format::RestoreToken,
     pipeline::recovery::{Check, Survey},
 };
@@ -43,6 +44,7 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    Health(health::Args),
     /// Claim the object store for the broker's cluster, or say whose it is.
     Init {
         #[command(flatten)]
@@ -89,13 +91,19 @@ enum ConfigCommand {
     },
 }
 
+/// Takes over what changed in the configuration.
+pub type Reload = Box<dyn FnMut()>;
+
 /// What lies behind the commands that do more than look at the configuration.
 pub trait Daemon {
     /// Why it failed.
     type Error: Error + 'static;
 
-    /// Runs until a signal ends it.
-    fn run(&self, config: Config) -> Result<(), Self::Error>;
+    /// Runs until a signal ends it; calls `reload` for each SIGHUP.
+    fn run(&self, config: Config, reload: Reload) -> Result<(), Self::Error>;
+
+    /// Whether the daemon at `endpoint`, another process, says that it serves.
+    fn is_serving(&self, endpoint: &Endpoint) -> Result<bool, Self::Error>;
 
     /// Claims the store for the broker's cluster and tells whose it is now.
     fn init(&self, config: Config, adopt: bool) -> Result<String, Self::Error>;
@@ -126,6 +134,7 @@ pub fn main<D: Daemon>(
     let environment = environment.into_iter().collect();
     match arguments.command {
         Command::Run { config } => run::run(config.sources(environment), daemon),
+        Command::Health(args) => health::run(args, environment, daemon),
         Command::Init { config, adopt } => init::run(&config.sources(environment), adopt, daemon),
         Command::RestoreCluster {
             config,

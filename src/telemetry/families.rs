@@ -126,7 +126,7 @@ families! {
     DELETION_BLOCKED: Gauge "deletion_blocked_partitions" [] "partitions",
         "Partitions in whose folder nothing is deleted, because something there cannot be understood or read.", "Above 0.";
     ORPHANS_FOUND: Counter "orphans_found_total" [] "objects",
-        "Data objects found that no manifest names: left by crashes.", "A steady rate: snapshots keep dying.";
+        "Data objects found that no manifest names any more, and marked for deletion: those of retired snapshots, and what crashes left.", "More than `deleted_total` with other reasons than `orphan`: snapshots keep dying.";
     MULTIPART_ABORTED: Counter "multipart_aborted_total" [] "uploads",
         "Multipart uploads that were aborted.", "A steady rate.";
     QUARANTINED: Counter "quarantined_total" [] "snapshots",

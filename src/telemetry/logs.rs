@@ -3,7 +3,9 @@
 use std::{io, panic};
 
 use thiserror::Error;
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+};
 
 use crate::error::Kind;
 
@@ -25,6 +27,9 @@ pub enum LogsError {
     /// Logging was set up before.
     #[error("logging is set up already")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
+    /// What is logged cannot be changed any more.
+    #[error("the filter cannot be changed")]
+    Fixed(#[from] reload::Error),
 }
 
 impl LogsError {
@@ -32,14 +37,27 @@ impl LogsError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Filter(_) => Kind::Invalid,
-            Self::Twice(_) => Kind::Internal,
+            Self::Twice(_) | Self::Fixed(_) => Kind::Internal,
         }
     }
 }
 
+/// What is logged; can be changed while the process runs.
+#[derive(Debug)]
+pub struct Filter(reload::Handle<EnvFilter, Registry>);
+
+impl Filter {
+    /// From now on, what `directives` let through.
+    pub fn set(&self, directives: &str) -> Result<(), LogsError> {
+        self.0.reload(EnvFilter::try_new(directives)?)?;
+        Ok(())
+    }
+}
+
 /// Sets up logging for the whole process; once.
-pub fn init(filter: &str, format: LineFormat) -> Result<(), LogsError> {
-    let registry = tracing_subscriber::registry().with(EnvFilter::try_new(filter)?);
+pub fn init(filter: &str, format: LineFormat) -> Result<Filter, LogsError> {
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(filter)?);
+    let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(io::stderr);
     match format {
         LineFormat::Text => {
@@ -49,7 +67,7 @@ pub fn init(filter: &str, format: LineFormat) -> Result<(), LogsError> {
         LineFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
     }
     log_panics();
-    Ok(())
+    Ok(Filter(handle))
 }
 
 /// The usual report of a panic goes to standard error as loose text: replace it by an event.

@@ -202,7 +202,7 @@ pub static LOG: OptionSpec = OptionSpec {
     kind: ValueKind::Text,
     default: DefaultValue::Value("info"),
     unit: "",
-    effect: "What is logged: a level, or directives such as `info,chronik_snapshotd::pipeline=debug`.",
+    effect: "What is logged: a level, or directives such as `info,chronik_snapshotd::pipeline=debug`. SIGHUP takes over a change of it in the file.",
     interaction: "",
 };
 
