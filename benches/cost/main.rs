@@ -68,8 +68,8 @@ struct Args {
     /// Where report.json goes, and data while they are needed.
     #[arg(long, default_value = "target/bench")]
     dir: PathBuf,
-    /// A page whose table is replaced by this run's, which must be of everything.
-    #[arg(long, conflicts_with = "section")]
+    /// A page whose table is replaced by that of report.json: of this run, and of earlier ones for what it leaves out.
+    #[arg(long)]
     page: Option<PathBuf>,
     /// Directory of the programs of a Python environment with awscli.
     #[arg(long, default_value = "target/bench-venv/bin")]

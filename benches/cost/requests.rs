@@ -19,9 +19,9 @@ const LARGE_BYTES: u64 = 1 << 30;
 /// Entries between two snapshots: more than stay in the log.
 const ENTRIES: u64 = 10_000;
 /// Snapshots before anything is counted: by then one is deleted for each that comes.
-const WARM: u32 = 5;
+const WARM: u32 = 4;
 /// Snapshots whose requests are counted.
-const CYCLES: u32 = 5;
+const CYCLES: u32 = 4;
 
 /// What object stores bill: writes and listings, reads. Deletions cost nothing.
 #[derive(Clone, Copy)]
@@ -146,7 +146,7 @@ async fn cluster(bed: &Bed) -> Requests {
         ("DELETE_GRACE_SECS", "1"),
     ];
     let (dir, store) = (bed.path("requests-cluster"), bed.path("requests-store"));
-    let cluster = start(&dir, &store, TOPIC, 3, &env).await;
+    let mut cluster = start(&dir, &store, TOPIC, 3, &env).await;
     let mut before = everywhere(&cluster).await;
     for number in 0..WARM + CYCLES {
         if number == WARM {
@@ -154,7 +154,7 @@ async fn cluster(bed: &Bed) -> Requests {
         }
         fill(&cluster, TOPIC, &bed.json, 6_600, 1_000).await;
         // Some ticks later all of it is covered and cut, and the oldest is gone.
-        tokio::time::sleep(Duration::from_secs(16)).await;
+        tokio::time::sleep(Duration::from_secs(12)).await;
     }
     let after = everywhere(&cluster).await;
     cluster.stop().await.unwrap();
