@@ -29,6 +29,14 @@ def reference():
         yield (done.stdout + done.stderr).strip() or "proto-reference.py failed"
 
 
+def scaling():
+    """The tables of docs/SCALING.md are what was measured gives."""
+    program = [sys.executable, str(ROOT / "scripts/scaling.py"), "--check"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        yield (done.stdout + done.stderr).strip() or "scaling.py failed"
+
+
 def main(arguments):
     if arguments == ["--unquoted"]:
         for line in texts.unquoted(ROOT, TROUBLESHOOTING):
@@ -45,6 +53,7 @@ def main(arguments):
         return 1
     checks = {
         "protocol reference": reference(),
+        "scaling": scaling(),
         "links": links.check(ROOT),
         "book": book.check(ROOT, MDBOOK),
         "options, metrics, calls": names.check(ROOT),
