@@ -361,25 +361,6 @@ def restore(d):
         ],
         "s",
     )
-    d.lines(
-        "Time since the last drill that succeeded",
-        "Where drills are on.",
-        [
-            (
-                f"time() - ({metric('last_drill_success_timestamp_seconds')} > 0) and {metric('drill_enabled')} == 1",
-                "{{instance}}",
-            )
-        ],
-        "s",
-        12,
-    )
-    d.lines(
-        "Duration of the last drill",
-        "0 = none yet.",
-        [(f"{metric('last_drill_duration_seconds')} > 0", "{{instance}}")],
-        "s",
-        12,
-    )
 
 
 def process(d):

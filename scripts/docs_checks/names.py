@@ -8,7 +8,8 @@ from .markdown import Page
 PREFIX = "CHRONIK_SNAPSHOT_"
 VARIABLE = re.compile(r"\b(?:CHRONIK_SNAPSHOT|S3)_[A-Z0-9_]*[A-Z0-9]\b")
 KEY_ROW = re.compile(r"^\| `([A-Z][A-Z0-9_]*)` \| ([^|]*)", re.MULTILINE)
-METRIC = re.compile(r"\bchronik_snapshot_[a-z0-9_]*[a-z0-9]\b")
+# Not what a recording rule makes of one, which has colons around it.
+METRIC = re.compile(r"(?<![:\w])chronik_snapshot_[a-z0-9_]*[a-z0-9](?![:\w])")
 METRIC_ROW = re.compile(r"^\| `([a-z][a-z0-9_]*)` \| (\w+) \|", re.MULTILINE)
 METRIC_PREFIX = "chronik_snapshot_"
 HISTOGRAM_SUFFIXES = ("_bucket", "_sum", "_count")

@@ -20,20 +20,13 @@ PROCESS = {
 }
 # Of Prometheus itself.
 BUILT_IN = {"up": set(), "ALERTS": {"alertname", "alertstate", "severity"}}
-# Restore drills, whose metrics docs/METRICS.md does not list yet. Once it does, remove these lines: they do nothing.
-AWAITED = {
-    f"{PREFIX}last_drill_success_timestamp_seconds": set(),
-    f"{PREFIX}last_drill_duration_seconds": set(),
-    f"{PREFIX}drill_enabled": set(),
-}
-AWAITED_VALUES = {(f"{PREFIX}{name}", "operation"): "drill" for name in ("operations_total", "failures_total")}
 
 
 class Catalog:
     """Metrics, their labels, and the values that labels can take."""
 
     def __init__(self, metrics_page):
-        self.labels, self.values, self.worries, self.awaited_in_vain = {}, {}, {}, []
+        self.labels, self.values, self.worries = {}, {}, {}
         for name, kind, labels, worry in _families(metrics_page):
             self.worries[name] = worry
             own = set(labels)
@@ -46,12 +39,6 @@ class Catalog:
             for member in (name, f"{name}_bucket", f"{name}_sum", f"{name}_count"):
                 if member in self.labels:
                     self.values[member, label] = set(values)
-        for name, labels in AWAITED.items():
-            if name in self.labels:
-                self.awaited_in_vain.append(name)
-            self.labels.setdefault(name, labels)
-        for key, value in AWAITED_VALUES.items():
-            self.values[key].add(value)
         for name in PROCESS:
             self.labels[name] = set()
         self.labels.update(BUILT_IN)
