@@ -14,6 +14,7 @@ RUNBOOK = "{{ $externalLabels.runbook_base }}docs/RUNBOOKS.md#"
 NOT_ALERTED = {
     "chronik_snapshot_compacted_entries_total": "what stays in the log is told by its debt, with the reason",
     "chronik_snapshot_due_partitions": "chronik_snapshot_unprotected says which",
+    "chronik_snapshot_operations_total": "its failures are counted in chronik_snapshot_failures_total, by reason",
     "chronik_snapshot_truncation_debt_entries": "the alerts look at its bytes, and at partitions by reason",
 }
 
