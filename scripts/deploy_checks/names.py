@@ -10,7 +10,8 @@ VARIABLE = re.compile(
     r"\b(CHRONIK_SNAPSHOT_[A-Z0-9_]*[A-Z0-9]|S3_[A-Z0-9_]*[A-Z0-9]|OBJECT_STORE_BACKEND|GCS_BUCKET|AZURE_CONTAINER"
     r"|LOCAL_STORAGE_PATH)\b(?!_)"
 )
-METRIC = re.compile(r"\bchronik_snapshot_([a-z0-9_]+)")
+# Not what a recording rule makes of one, which has colons around it.
+METRIC = re.compile(r"(?<![:\w])chronik_snapshot_([a-z0-9_]+)(?![:\w])")
 ROW = re.compile(r"^\| `([A-Z0-9_]+)` \|", re.MULTILINE)
 SECRET_ROW = re.compile(r"^\| `([A-Z0-9_]+)` \| secret \|", re.MULTILINE)
 FAMILY = re.compile(r"^\| `([a-z0-9_]+)` \| (?:gauge|counter|histogram) \|", re.MULTILINE)
