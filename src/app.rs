@@ -245,27 +245,7 @@ async fn serve(config: Config, mut reload: Reload) -> Result<(), AppError> {
     .watched(Heartbeat::as_asked());
     let mut scheduler = tasks.spawn(scheduler.run());
     supervisor::ready();
-    let mut failed = false;
-
-    loop {
-        tokio::select! {
-            told = signals.next() => match told {
-                Told::Stop(name) => tracing::info!(signal = name, "stopping"),
-                Told::Reload => {
-                    supervisor::reloading();
-                    reload();
-                    supervisor::ready();
-                    continue;
-                }
-            },
-            ended = &mut scheduler => {
-                // The loop only ends when it is told to: this is a panic in it, and not to be hidden.
-                tracing::error!(?ended, "the loop ended by itself; stopping");
-                failed = true;
-            }
-        }
-        break;
-    }
+    let failed = until_end(&mut signals, &mut reload, &mut scheduler).await;
     supervisor::stopping();
     let shutdown = shut_down(&health, &pipeline, &stop, &close, &tasks, scheduler);
     tokio::select! {
@@ -276,6 +256,34 @@ async fn serve(config: Config, mut reload: Reload) -> Result<(), AppError> {
         return Err(AppError::LoopEnded);
     }
     Ok(())
+}
+
+/// Waits for a signal to end, reloading for others, or for the end of the loop, which is a failure: `true`.
+async fn until_end(
+    signals: &mut Signals,
+    reload: &mut Reload,
+    scheduler: &mut tokio::task::JoinHandle<()>,
+) -> bool {
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Stop(name) => {
+                    tracing::info!(signal = name, "stopping");
+                    return false;
+                }
+                Told::Reload => {
+                    supervisor::reloading();
+                    reload();
+                    supervisor::ready();
+                }
+            },
+            ended = &mut *scheduler => {
+                // The loop only ends when it is told to: this is a panic in it, and not to be hidden.
+                tracing::error!(?ended, "the loop ended by itself; stopping");
+                return true;
+            }
+        }
+    }
 }
 
 async fn shut_down(

@@ -61,7 +61,8 @@ impl Heartbeat {
     /// Waits until the next sign is due and gives it. Cancelled, it gives none.
     pub async fn beat(&mut self) {
         let Some(every) = self.every else {
-            return std::future::pending().await;
+            std::future::pending::<()>().await;
+            return;
         };
         sleep_until(self.next).await;
         tell(&[NotifyState::Watchdog]);
@@ -74,6 +75,6 @@ impl Heartbeat {
         while self.next < end {
             self.beat().await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

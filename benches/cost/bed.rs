@@ -69,8 +69,8 @@ impl Bed {
     }
 
     /// A broker with one partition of `content`.
-    pub async fn broker(&self, content: Content) -> SyntheticBroker {
-        let broker = SyntheticBroker::start().await;
+    pub fn broker(content: Content) -> SyntheticBroker {
+        let broker = SyntheticBroker::start();
         broker.put(TOPIC, 0, Replica::of(content));
         broker
     }

@@ -91,7 +91,7 @@ impl Replica {
 }
 
 impl SyntheticBroker {
-    pub async fn start() -> Self {
+    pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("broker.sock");
         let listener = UnixListener::bind(&socket).unwrap();

@@ -55,7 +55,7 @@ struct Further {
 
 /// A complete snapshot, then more of them, each after one segment more.
 async fn further(bed: &Bed, name: &str, segments: usize) -> Further {
-    let broker = SyntheticBroker::start().await;
+    let broker = SyntheticBroker::start();
     let mut replica = Replica::of(Content::once(bed.json.slice(..1 << 20)));
     for number in 0..segments {
         add_segment(&mut replica, number, &bed.json);

@@ -43,7 +43,7 @@ pub async fn run(bed: &Bed) -> Vec<Row> {
 
 /// One snapshot, then one restore of it.
 async fn alone(bed: &Bed, name: &str, bytes: u64) -> f64 {
-    let broker = bed.broker(Content::new(bed.json.clone(), bytes)).await;
+    let broker = Bed::broker(Content::new(bed.json.clone(), bytes));
     let daemon = bed
         .daemon(name, &broker, &bed.s3(), &[("COMPRESSION", "zstd")])
         .await;
@@ -54,7 +54,7 @@ async fn alone(bed: &Bed, name: &str, bytes: u64) -> f64 {
 
 async fn together(bed: &Bed) -> f64 {
     let content = Content::new(bed.json.clone(), EACH_BYTES);
-    let broker = bed.broker(content.clone()).await;
+    let broker = Bed::broker(content.clone());
     for number in 1..4 {
         broker.put(TOPIC, number, Replica::of(content.clone()));
     }

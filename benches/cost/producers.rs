@@ -81,7 +81,7 @@ pub async fn run(bed: &Bed) -> Vec<Row> {
         cluster.kill_sidecar(id).unwrap();
         for (key, value) in Snapshots::Due.env() {
             let sidecar = cluster.sidecar_mut(id).unwrap();
-            sidecar.set_env(&format!("CHRONIK_SNAPSHOT_{key}"), value);
+            sidecar.set_env(format!("CHRONIK_SNAPSHOT_{key}"), value);
         }
         cluster.start_sidecar(id).unwrap();
     }

@@ -76,9 +76,7 @@ impl Requests {
 }
 
 pub async fn run(bed: &Bed) -> Vec<Row> {
-    let large = bed
-        .broker(Content::new(bed.json.clone(), LARGE_BYTES))
-        .await;
+    let large = Bed::broker(Content::new(bed.json.clone(), LARGE_BYTES));
     let daemon = bed.daemon("requests-large", &large, &bed.s3(), &[]).await;
     let before = Requests::so_far(&daemon).await;
     daemon.snapshot(TOPIC, 0).await;
@@ -118,13 +116,13 @@ async fn standing(bed: &Bed, name: &str, broker: &SyntheticBroker) -> Daemon {
 
 async fn small(bed: &Bed) -> Requests {
     let state = Content::once(bed.json.slice(..SMALL_BYTES));
-    let broker = bed.broker(state).await;
+    let broker = Bed::broker(state);
     let daemon = standing(bed, "requests-small", &broker).await;
     cycles(&daemon, &broker, |_, _| {}).await
 }
 
 async fn increments(bed: &Bed) -> Requests {
-    let broker = SyntheticBroker::start().await;
+    let broker = SyntheticBroker::start();
     let mut replica = Replica::of(Content::once(bed.json.slice(..SMALL_BYTES)));
     for number in 0..64 {
         add_segment(&mut replica, number, &bed.json);

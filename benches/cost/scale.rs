@@ -51,7 +51,7 @@ struct Idle {
 }
 
 async fn idle(bed: &Bed, name: &str, partitions: i32) -> Idle {
-    let broker = SyntheticBroker::start().await;
+    let broker = SyntheticBroker::start();
     for number in 0..partitions {
         let state = bed.json.slice(..STATE_BYTES);
         let mut replica = Replica::of(Content::once(state));

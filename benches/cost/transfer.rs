@@ -15,7 +15,7 @@ const GIGABYTES: f64 = STATE_BYTES as f64 / 1e9;
 pub async fn run(bed: &Bed) -> Vec<Row> {
     let json = Content::once(bed.json.clone());
     json.write_to(&bed.path("raw"));
-    let broker = bed.broker(json).await;
+    let broker = Bed::broker(json);
     let mut rows = zstd(bed, &broker).await;
     rows.extend(gzip(bed, &broker).await);
     rows.extend(raw(bed, &broker).await);
@@ -156,7 +156,7 @@ async fn local(bed: &Bed, broker: &SyntheticBroker) -> Vec<Row> {
 async fn incompressible(bed: &Bed) -> Vec<Row> {
     let content = Content::once(dense(2, STATE_BYTES));
     content.write_to(&bed.path("raw"));
-    let broker = bed.broker(content).await;
+    let broker = Bed::broker(content);
     let daemon = bed
         .daemon("dense", &broker, &bed.s3(), &[("COMPRESSION", "zstd")])
         .await;
