@@ -295,7 +295,7 @@ async fn run(rig: &mut Rig, number: usize, chain: &Chain) {
             Drive::Elections => {
                 rig.restart_armed(broker, point);
                 rig.wait_up(broker).await;
-                rig.cluster.kill_broker(other).unwrap();
+                rig.hold_elections(broker).await;
             }
             Drive::Create => {
                 rig.restart_armed(broker, point);
@@ -323,9 +323,6 @@ async fn run(rig: &mut Rig, number: usize, chain: &Chain) {
             }
         }
         rig.died_at(broker, point).await;
-        if drive == Drive::Elections {
-            rig.cluster.start_broker(other).unwrap();
-        }
     }
     if let Some(load) = load {
         rig.cluster.start_broker(broker).unwrap();

@@ -17,6 +17,8 @@ use tokio::net::TcpStream;
 
 /// A bound for what happens within seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Longer than the elections that follow a death take.
+const ELECTIONS: Duration = Duration::from_secs(5);
 /// Partitions of each topic.
 const PARTITIONS: u32 = 3;
 /// Records that must be acknowledged before and after a chain.
@@ -119,6 +121,28 @@ impl Rig {
             panic!("broker {id} never got to {point}: {error}\n{logs}")
         });
         self.assert_died_at(id, point, status);
+    }
+
+    /// Kills the two others in turn, one at a time, until the elections that follow were this broker's end. Who leads what is
+    /// chance: one death may bring it no vote at all.
+    pub(crate) async fn hold_elections(&mut self, id: i32) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        for other in [id % 3 + 1, (id + 1) % 3 + 1].into_iter().cycle() {
+            self.cluster.kill_broker(other).unwrap();
+            let patience = tokio::time::Instant::now() + ELECTIONS;
+            while !self.last_words(id).starts_with(LAST_WORDS)
+                && tokio::time::Instant::now() < patience
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            self.cluster.start_broker(other).unwrap();
+            if self.last_words(id).starts_with(LAST_WORDS)
+                || tokio::time::Instant::now() >= deadline
+            {
+                return;
+            }
+            self.wait_up(other).await;
+        }
     }
 
     fn assert_died_at(&mut self, id: i32, point: &str, status: ExitStatus) {
