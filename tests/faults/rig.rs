@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use chronik_harness::{
-    Cluster, ClusterOptions, Poll,
+    Cluster, ClusterOptions, PartitionStatus, Poll,
     client::{Client, Pool, PoolOptions, Record},
     fault::{HttpFault, HttpProxy, Seen},
     proto::ReplicaStatus,
@@ -178,6 +178,26 @@ impl Rig {
     pub fn sidecar_log(&self) -> String {
         let sidecar = self.cluster.node(1).unwrap().sidecar.as_ref().unwrap();
         fs::read_to_string(sidecar.log_path()).unwrap()
+    }
+
+    /// Waits until the sidecar says of itself that the store is away, and of the partition this error.
+    pub async fn wait_store_away(&mut self, error: &str) {
+        let node = self.cluster.node(1).unwrap();
+        let look = async || {
+            let status = node.status().await?;
+            let says = |it: &PartitionStatus| it.topic == TOPIC && it.last_error.contains(error);
+            let away = !status.daemon.store_available && status.partitions.iter().any(says);
+            Ok(if away {
+                Poll::Done(())
+            } else {
+                Poll::NotYet(format!("{status:?}"))
+            })
+        };
+        let what = format!("no store: {error:?}");
+        self.cluster
+            .wait_until(&what, PATIENCE, look)
+            .await
+            .unwrap();
     }
 
     /// Waits until the sidecar has logged this.
