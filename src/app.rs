@@ -6,20 +6,18 @@
 
 mod health;
 mod offline;
+mod signals;
 
 use std::{io, sync::Arc, time::Duration};
 
 use thiserror::Error;
-use tokio::{
-    net::TcpListener,
-    runtime,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::{net::TcpListener, runtime};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
+use self::signals::{Signals, Told};
 use crate::{
     board::Board,
     broker::{Broker, BrokerError, GrpcBroker, GrpcOptions},
@@ -52,8 +50,8 @@ use crate::{
     telemetry::{Metrics, MetricsError},
 };
 
-/// Memory for data in flight, for each snapshot that may run; restores share it.
-const DATA_BUDGET_BYTES: u64 = 64 << 20;
+/// Memory for data in flight, for each snapshot that may run. One alone takes a little more, two a little less each.
+const DATA_BUDGET_BYTES: u64 = 56 << 20;
 /// The receiver announces these: installs flow the other way and are tuned by the broker.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
@@ -412,47 +410,6 @@ async fn serve_http(listener: TcpListener, state: HttpState, close: Cancellation
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "the HTTP server ended");
-    }
-}
-
-/// What the process is told.
-enum Told {
-    /// To end, by the signal of this name.
-    Stop(&'static str),
-    /// To read its configuration again.
-    Reload,
-}
-
-/// SIGTERM, SIGINT and SIGHUP.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> Told {
-        tokio::select! {
-            _ = self.hangup.recv() => Told::Reload,
-            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
-        }
-    }
-
-    /// SIGTERM or SIGINT, by name.
-    async fn stop(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
     }
 }
 

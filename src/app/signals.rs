@@ -1,0 +1,62 @@
+//! The signals that end the process, or change what it does.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What the process is told.
+pub(super) enum Told {
+    /// To end, by the signal of this name.
+    Stop(&'static str),
+    /// To read its configuration again.
+    Reload,
+}
+
+/// SIGTERM, SIGINT and SIGHUP.
+pub(super) struct Signals {
+    ends: Ends,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            ends: Ends::new()?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    pub(super) async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.hangup.recv() => Told::Reload,
+            name = self.ends.next() => Told::Stop(name),
+        }
+    }
+
+    /// SIGTERM or SIGINT, by name.
+    pub(super) async fn stop(&mut self) -> &'static str {
+        self.ends.next().await
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
