@@ -136,36 +136,25 @@ DOCS_VENV := target/docs-venv
 
 docs-check: $(DOCS_VENV)/ready
 	$(DOCS_VENV)/bin/python scripts/check-docs.py
+
+DEPLOY_VENV := target/deploy-venv
+
 # The deployment files as the real tools see them, then broken copies of them: each must be noticed.
-deploy-check:
+deploy-check: $(DEPLOY_VENV)/ready
 	scripts/check-deploy.sh
 	scripts/check-deploy.sh --broken
 
 image-check:
 	scripts/check-image.sh
 
-# Python tools at pinned versions; made again when the list changes.
+# Python tools at pinned versions; made again when a list changes.
 $(VENV)/ready: $(PYTHON_TOOLS)
-	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(PYTHON_TOOLS)
-	touch $@
-
-$(BENCH_VENV)/ready: benches/cost/requirements.txt
-	$(PYTHON) -m venv --clear $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
-	touch $@
-
-$(DOCS_VENV)/ready: docs/requirements.txt
-	$(PYTHON) -m venv --clear $(DOCS_VENV)
-	$(DOCS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
-	touch $@
-
-$(OBSERVABILITY_VENV)/ready: scripts/observability/requirements.txt
-	$(PYTHON) -m venv --clear $(OBSERVABILITY_VENV)
-	$(OBSERVABILITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
-	touch $@
-
 $(E2E_VENV)/ready: tests/e2e/requirements.txt $(PYTHON_TOOLS)
-	$(PYTHON) -m venv --clear $(E2E_VENV)
-	$(E2E_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/e2e/requirements.txt
+$(BENCH_VENV)/ready: benches/cost/requirements.txt
+$(DOCS_VENV)/ready: docs/requirements.txt
+$(OBSERVABILITY_VENV)/ready: scripts/observability/requirements.txt
+$(DEPLOY_VENV)/ready: deploy/requirements.txt
+$(addsuffix /ready,$(VENV) $(E2E_VENV) $(BENCH_VENV) $(DOCS_VENV) $(OBSERVABILITY_VENV) $(DEPLOY_VENV)):
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@

@@ -7,12 +7,6 @@ cd "$(dirname "$0")/.."
 scripts/debian-tools.sh git promtool=prometheus systemd-analyze=systemd systemd-sysusers=systemd systemd-tmpfiles=systemd
 
 venv=target/deploy-venv
-list=deploy/requirements.txt
-if ! cmp -s "$list" "$venv/installed"; then
-    python3 -m venv --clear "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: --requirement "$list"
-    cp "$list" "$venv/installed"
-fi
 PATH="$PWD/$venv/bin:$PATH"
 export PATH PYTHONDONTWRITEBYTECODE=1
 if [ "${1:-}" = --broken ]; then
