@@ -53,6 +53,31 @@ pub async fn fill(cluster: &Cluster, topic: &str, json: &Bytes, count: u64, len_
     pool.finish().await.unwrap();
 }
 
+/// Starts a sidecar anew with these options changed, and waits until it has asked its broker.
+pub async fn restart_sidecar(cluster: &mut Cluster, id: i32, env: &[(&str, &str)]) {
+    cluster.kill_sidecar(id).unwrap();
+    for (key, value) in env {
+        let sidecar = cluster.sidecar_mut(id).unwrap();
+        sidecar.set_env(format!("CHRONIK_SNAPSHOT_{key}"), *value);
+    }
+    cluster.start_sidecar(id).unwrap();
+    until_ticked(cluster).await;
+}
+
+/// Waits until every sidecar has asked its broker.
+async fn until_ticked(cluster: &Cluster) {
+    for node in cluster.nodes() {
+        let last_tick = "chronik_snapshot_loop_last_tick_timestamp_seconds";
+        while !node
+            .metrics()
+            .await
+            .is_ok_and(|metrics| metrics.sum(last_tick, &[]) > 0.0)
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
 /// Waits until the replica of every broker fits.
 pub async fn wait_replicas(
     cluster: &mut Cluster,

@@ -24,7 +24,7 @@ use crate::{
     PATIENCE,
     bed::Bed,
     broker::partition,
-    cluster::{fill, record, start},
+    cluster::{fill, record, restart_sidecar, start},
     report::Row,
 };
 
@@ -78,14 +78,8 @@ pub async fn run(bed: &Bed) -> Vec<Row> {
     fill(&cluster, TOPIC, &bed.json, ENTRIES, ENTRY_BYTES).await;
     let worst = Course::run(bed, &cluster, worst, Some(PACE)).await;
     for id in 1..=3 {
-        cluster.kill_sidecar(id).unwrap();
-        for (key, value) in Snapshots::Due.env() {
-            let sidecar = cluster.sidecar_mut(id).unwrap();
-            sidecar.set_env(format!("CHRONIK_SNAPSHOT_{key}"), value);
-        }
-        cluster.start_sidecar(id).unwrap();
+        restart_sidecar(&mut cluster, id, &Snapshots::Due.env()).await;
     }
-    until_ticked(&cluster).await;
     let paced = Course::run(bed, &cluster, Snapshots::Due, Some(PACE)).await;
     // Last: the state grows by gigabytes.
     let hurried = Course::run(bed, &cluster, Snapshots::Due, None).await;
@@ -248,20 +242,6 @@ async fn span(cluster: &Cluster, snapshots: Snapshots, with: bool) -> (Instant, 
     takers.join_all().await;
     pause(cluster).await;
     (begun, exported_bytes)
-}
-
-/// Waits until every sidecar has asked its broker.
-async fn until_ticked(cluster: &Cluster) {
-    for node in cluster.nodes() {
-        let last_tick = "chronik_snapshot_loop_last_tick_timestamp_seconds";
-        while !node
-            .metrics()
-            .await
-            .is_ok_and(|metrics| metrics.sum(last_tick, &[]) > 0.0)
-        {
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
 }
 
 /// No sidecar does anything for the partitions from now on.
