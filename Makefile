@@ -125,6 +125,7 @@ dashboard:
 lint: $(VENV)/ready
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
+	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml > /dev/null
 	$(VENV)/bin/buf lint proto
 
 fmt:
