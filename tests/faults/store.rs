@@ -52,6 +52,9 @@ async fn gets_through(rig: &mut Rig, wrong: Purpose, fault: HttpFault) {
     } else {
         TIMES
     };
+    // A new process meets them: no back-off is left from the fault before.
+    rig.cluster.kill_sidecar(1).unwrap();
+    let before = rig.proxy.faults();
     let left = AtomicU64::new(times);
     let planned = fault.clone();
     rig.proxy.script(move |seen: &Seen| {
@@ -64,9 +67,6 @@ async fn gets_through(rig: &mut Rig, wrong: Purpose, fault: HttpFault) {
         taken.ok().map(|_| planned.clone())
     });
     rig.produce_enough().await;
-    let before = rig.proxy.faults();
-    // A new process: no back-off is left from the fault before.
-    rig.cluster.kill_sidecar(1).unwrap();
     rig.cluster.start_sidecar(1).unwrap();
     rig.check_safety().await;
     rig.wait_cut().await;
