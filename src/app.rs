@@ -4,7 +4,6 @@
 //! last. Stop: no new work, health `NOT_SERVING`, the loop lets running visits finish within the grace and aborts the
 //! rest, conversations end, the listeners close. A second signal ends the process at once.
 
-mod health;
 mod offline;
 mod signals;
 
@@ -17,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use self::signals::{Signals, Told};
+use self::signals::{Signals, Told, until_signal};
 use crate::{
     board::Board,
     broker::{Broker, BrokerError, GrpcBroker, GrpcOptions},
@@ -48,6 +47,7 @@ use crate::{
     store::{Code, Method, Observer, Store, StoreError, StoreOptions},
     supervisor::{self, Heartbeat},
     telemetry::{Metrics, MetricsError},
+    tools::Tools,
 };
 
 /// Memory for data in flight, for each snapshot that may run. One alone takes a little more, two a little less each.
@@ -93,9 +93,9 @@ pub enum AppError {
     /// The loop is never to end by itself.
     #[error("the loop ended by itself; the log says why")]
     LoopEnded,
-    /// Another process's health.
-    #[error(transparent)]
-    Health(#[from] health::HealthError),
+    /// A command was ended by a signal.
+    #[error("ended by a signal before it was done")]
+    Interrupted,
     /// Reflection data.
     #[error("server reflection could not be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -105,7 +105,8 @@ impl AppError {
     /// What the caller must do.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Setup(_) | Self::Listen(_) | Self::Health(_) => Kind::Unavailable,
+            Self::Setup(_) | Self::Listen(_) => Kind::Unavailable,
+            Self::Interrupted => Kind::Cancelled,
             Self::Metrics(_) | Self::Reflection(_) | Self::LoopEnded => Kind::Internal,
             Self::Store(error) => error.kind(),
             Self::Broker(error) => error.kind(),
@@ -122,19 +123,16 @@ pub struct App;
 impl Daemon for App {
     type Error = AppError;
 
+    fn kind(error: &AppError) -> Kind {
+        error.kind()
+    }
+
     fn run(&self, config: Config, reload: Reload) -> Result<(), AppError> {
         let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
         let result = runtime.block_on(serve(config, reload));
         // Blocking work that was aborted may still run to the end of its block; nobody waits for it.
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
-    }
-
-    fn is_serving(&self, endpoint: &Endpoint) -> Result<bool, AppError> {
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        Ok(runtime.block_on(health::is_serving(endpoint))?)
     }
 
     fn init(&self, config: Config, adopt: bool) -> Result<String, AppError> {
@@ -155,6 +153,21 @@ impl Daemon for App {
 
     fn wall(&self) -> Duration {
         SystemClock.wall()
+    }
+
+    fn tools(&self, config: &Config, abort: CancellationToken) -> Result<Tools, AppError> {
+        offline::tools(config, abort)
+    }
+
+    fn broker(&self, config: &Config) -> Result<Arc<dyn Broker>, AppError> {
+        Ok(connect(&config.broker_endpoint)?)
+    }
+
+    fn block_on<T>(&self, work: impl AsyncFnOnce(CancellationToken) -> T) -> Result<T, AppError> {
+        let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+        let done = runtime.block_on(until_signal(work));
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        done
     }
 }
 

@@ -2,6 +2,7 @@
 //! `GetStatus` and `/status`. Nothing is ever decided by what stands here.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -48,7 +49,7 @@ pub struct PartitionStatus {
     /// Life of the topic.
     pub topic_id: String,
     /// Role of the local replica.
-    pub role: &'static str,
+    pub role: Cow<'static, str>,
     /// Highest applied index (inclusive).
     pub applied_index: u64,
     /// Lowest index in the log.
@@ -62,7 +63,7 @@ pub struct PartitionStatus {
     /// Entries applied since.
     pub entries_since_snapshot: u64,
     /// What is going on.
-    pub activity: &'static str,
+    pub activity: Cow<'static, str>,
     /// Why the last decision was what it was.
     pub decision: String,
     /// Last failure; empty = none since the last success.
@@ -80,7 +81,7 @@ pub struct PartitionStatus {
     /// Their part of the log's size.
     pub truncation_debt_bytes: u64,
     /// What holds them; empty = nothing to hold.
-    pub truncation_held_by: &'static str,
+    pub truncation_held_by: Cow<'static, str>,
     /// Predicted time to restore the newest proven snapshot; 0 = not known.
     pub restore_estimate_secs: u64,
 }
@@ -91,14 +92,14 @@ impl PartitionStatus {
             topic: partition.topic.clone(),
             partition: partition.partition,
             topic_id: String::new(),
-            role: "unknown",
+            role: Cow::Borrowed("unknown"),
             applied_index: 0,
             first_log_index: 0,
             last_log_index: 0,
             newest_snapshot_id: String::new(),
             newest_last_included: None,
             entries_since_snapshot: 0,
-            activity: "idle",
+            activity: Cow::Borrowed("idle"),
             decision: String::new(),
             last_error: String::new(),
             consecutive_failures: 0,
@@ -107,7 +108,7 @@ impl PartitionStatus {
             paused: false,
             truncation_debt_entries: 0,
             truncation_debt_bytes: 0,
-            truncation_held_by: "",
+            truncation_held_by: Cow::Borrowed(""),
             restore_estimate_secs: 0,
         }
     }

@@ -1,9 +1,11 @@
 //! Raft-safe snapshots, log truncation and re-seeding, as a sidecar. Start with docs/ARCHITECTURE.md.
 
+pub mod admin;
 pub mod app;
 pub mod board;
 pub mod broker;
 pub mod catalog;
+pub mod channel;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -23,3 +25,4 @@ pub mod server;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tools;

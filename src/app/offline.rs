@@ -15,12 +15,39 @@ use crate::{
         plane::{DataPlane, MemoryBudget, Rates, Workers},
         recovery::{Recovery, Survey},
     },
-    store::{NoObserver, Store},
+    store::{NoObserver, Store, StoreError, StoreOptions},
+    tools::Tools,
 };
 
 fn open_catalog(config: &Config) -> Result<Catalog, AppError> {
     let store = Store::open(&config.store, store_options(config), Arc::new(NoObserver))?;
     Ok(Catalog::new(store, &config.store.prefix))
+}
+
+/// What works on the configured store by hand. A local directory that is not there is not made: it would look empty.
+pub(super) fn tools(config: &Config, abort: CancellationToken) -> Result<Tools, AppError> {
+    let store = open_existing(config, false)?;
+    Ok(Tools {
+        catalog: Catalog::new(store, &config.store.prefix),
+        plane: data_plane(config)?,
+        clock: Arc::new(SystemClock),
+        abort,
+    })
+}
+
+fn open_existing(config: &Config, checksum: bool) -> Result<Store, StoreError> {
+    let options = StoreOptions {
+        create_root: false,
+        checksum,
+        ..store_options(config)
+    };
+    Store::open(&config.store, options, Arc::new(NoObserver))
+}
+
+fn data_plane(config: &Config) -> Result<DataPlane, AppError> {
+    let budget = MemoryBudget::new(DATA_BUDGET_BYTES);
+    let workers = Workers::new(config.compression_threads)?;
+    Ok(DataPlane::new(budget, workers, Rates::default()))
 }
 
 /// Checks or makes the claim of the broker's cluster to the store.
@@ -43,11 +70,9 @@ pub(super) async fn restore_cluster(
     config: &Config,
     request: &RestoreCluster,
 ) -> Result<(Survey, Option<RestoreToken>), AppError> {
-    let budget = MemoryBudget::new(DATA_BUDGET_BYTES);
-    let workers = Workers::new(config.compression_threads)?;
     let recovery = Recovery {
         catalog: open_catalog(config)?,
-        plane: DataPlane::new(budget, workers, Rates::default()),
+        plane: data_plane(config)?,
         check: request.check,
         clock: Arc::new(SystemClock),
         abort: CancellationToken::new(),

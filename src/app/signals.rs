@@ -1,8 +1,11 @@
-//! The signals that end the process, or change what it does.
+//! The signals that end the process or a command, or change what the daemon does.
 
-use std::io;
+use std::{io, pin::pin};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{AppError, CLOSE_GRACE};
 
 /// What the process is told.
 pub(super) enum Told {
@@ -58,5 +61,23 @@ impl Ends {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+/// Work that a first signal asks to end, and that a second one, or too much time after the first, ends.
+pub(super) async fn until_signal<T>(
+    work: impl AsyncFnOnce(CancellationToken) -> T,
+) -> Result<T, AppError> {
+    let mut ends = Ends::new()?;
+    let abort = CancellationToken::new();
+    let mut work = pin!(work(abort.clone()));
+    tokio::select! {
+        done = &mut work => return Ok(done),
+        _ = ends.next() => abort.cancel(),
+    }
+    tokio::select! {
+        done = &mut work => Ok(done),
+        _ = ends.next() => Err(AppError::Interrupted),
+        () = tokio::time::sleep(CLOSE_GRACE) => Err(AppError::Interrupted),
     }
 }

@@ -30,6 +30,7 @@ pub(super) fn broker_info(
         broker_id: answer.broker_id,
         boot_id: answer.boot_id,
         version: answer.version,
+        protocol: answer.protocol_min..=answer.protocol_max,
         accepted_state_codecs: answer.accepted_state_codecs,
         any_log_compacted: answer.any_log_compacted,
         produce_p99: answer
@@ -171,14 +172,6 @@ fn conf_state(state: v1::ConfState) -> ConfState {
         voters_outgoing: state.voters_outgoing,
         learners_next: state.learners_next,
         auto_leave: state.auto_leave,
-    }
-}
-
-pub(super) fn wire_partition(partition: &TopicPartition) -> v1::TopicPartition {
-    v1::TopicPartition {
-        topic: partition.topic.clone(),
-        // TopicPartition::new keeps the number within i32.
-        partition: i32::try_from(partition.partition).unwrap_or(i32::MAX),
     }
 }
 

@@ -49,7 +49,7 @@ fn replica(data: &[u8]) {
     };
     assert_partition(&replica.partition);
     assert!(check_id("topic_id", &replica.topic_id).is_ok());
-    let wire = convert::wire_partition(&replica.partition);
+    let wire = v1::TopicPartition::from(&replica.partition);
     assert_eq!(
         Some(wire),
         sent.partition,

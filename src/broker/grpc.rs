@@ -4,14 +4,14 @@ use std::{path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use hyper_util::rt::TokioIo;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, Endpoint};
 
 use super::{
     Broker, BrokerError, BrokerInfo, CompactRequest, Compacted, ExportRequest, ExportStream,
     Refusal, Replica, convert,
 };
 use crate::{
+    channel,
     proto::v1::{self, snapshot_broker_service_client::SnapshotBrokerServiceClient},
     raft::TopicPartition,
 };
@@ -75,17 +75,9 @@ impl GrpcBroker {
     pub fn unix(path: PathBuf, options: GrpcOptions) -> Result<Self, BrokerError> {
         // The URI is required and unused: the connector opens the socket.
         let endpoint = tune("http://broker.local", options)?;
-        let connector = tower::service_fn(move |_: Uri| {
-            let path = path.clone();
-            async move {
-                tokio::net::UnixStream::connect(path)
-                    .await
-                    .map(TokioIo::new)
-            }
-        });
         Ok(Self {
-            channel: endpoint.connect_with_connector_lazy(connector.clone()),
-            exports: endpoint.connect_with_connector_lazy(connector),
+            channel: channel::unix(&endpoint, path.clone()),
+            exports: channel::unix(&endpoint, path),
             options,
         })
     }
@@ -100,17 +92,11 @@ fn client(channel: &Channel) -> SnapshotBrokerServiceClient<Channel> {
 }
 
 fn tune(uri: &str, options: GrpcOptions) -> Result<Endpoint, BrokerError> {
-    let endpoint =
-        Endpoint::from_shared(uri.to_owned()).map_err(|source| BrokerError::Connect {
-            endpoint: uri.to_owned(),
-            source,
-        })?;
+    let endpoint = channel::tcp(uri, options.connect).map_err(|source| BrokerError::Connect {
+        endpoint: uri.to_owned(),
+        source,
+    })?;
     Ok(endpoint
-        .connect_timeout(options.connect)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(20))
-        .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(MAX_FRAME_BYTES))
@@ -160,7 +146,7 @@ impl Broker for GrpcBroker {
         const CALL: &str = "ListReplicas";
         let mut client = self.client();
         let request = v1::ListReplicasRequest {
-            only: only.map(convert::wire_partition),
+            only: only.map(Into::into),
         };
         let listing = async {
             let mut stream = client.list_replicas(request).await?.into_inner();
@@ -189,7 +175,7 @@ impl Broker for GrpcBroker {
         const CALL: &str = "ExportSnapshot";
         let mut client = client(&self.exports);
         let request = v1::ExportSnapshotRequest {
-            partition: Some(convert::wire_partition(&request.partition)),
+            partition: Some((&request.partition).into()),
             expected_lineage: Some(convert::wire_lineage(&request.lineage)),
             newer_than_index: request.newer_than_index,
             have_parts: request.have_parts.iter().cloned().collect(),
@@ -209,7 +195,7 @@ impl Broker for GrpcBroker {
         const CALL: &str = "CompactLog";
         let mut client = self.client();
         let request = v1::CompactLogRequest {
-            partition: Some(convert::wire_partition(&request.partition)),
+            partition: Some((&request.partition).into()),
             lineage: Some(convert::wire_lineage(&request.lineage)),
             boot_id: request.boot_id.clone(),
             snapshot_last_included: Some(v1::LogId {

@@ -8,7 +8,7 @@ pub(crate) mod fuzzing;
 mod grpc;
 mod stream;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub struct BrokerInfo {
     pub boot_id: String,
     /// Software version.
     pub version: String,
+    /// Protocol versions that it speaks.
+    pub protocol: RangeInclusive<u32>,
     /// State encodings the broker can install.
     pub accepted_state_codecs: Vec<String>,
     /// Some Raft log of the cluster was compacted, as far as the broker knows.

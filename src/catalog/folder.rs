@@ -78,6 +78,15 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// True when there is nothing of ours in it.
+    pub fn is_empty(&self) -> bool {
+        self.snapshots.is_empty()
+            && self.files.is_empty()
+            && self.flags.is_empty()
+            && self.unreadable.is_empty()
+            && self.stray_proofs.is_empty()
+    }
+
     /// The snapshots of exactly this lineage, newest first.
     pub fn of_lineage<'a, 'b>(
         &'a self,

@@ -23,8 +23,16 @@ impl Catalog {
     /// Reads the identity past every cache and compares it with the broker's; claims an unclaimed store if no
     /// log was ever truncated. Called before every commit and every batch of deletions.
     pub async fn check_identity(&self, claim: &ClusterClaim) -> Result<(), CatalogError> {
+        if self.compare_identity(claim).await? {
+            return Ok(());
+        }
+        self.claim(claim).await
+    }
+
+    /// The same without writing anything: true = the store is the broker's cluster's, false = it may be claimed.
+    pub async fn compare_identity(&self, claim: &ClusterClaim) -> Result<bool, CatalogError> {
         if let Some(identity) = self.read_identity().await? {
-            return compare(&identity, claim);
+            return compare(&identity, claim).map(|()| true);
         }
         if claim.any_log_compacted {
             return Err(CatalogError::IdentityMissing {
@@ -32,7 +40,7 @@ impl Catalog {
                 cluster_id: claim.cluster_id.clone(),
             });
         }
-        self.claim(claim).await
+        Ok(false)
     }
 
     /// Reads the identity, if there is one.

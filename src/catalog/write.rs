@@ -153,4 +153,14 @@ impl Catalog {
         self.store().put_new(&key, bytes).await?;
         Ok(())
     }
+
+    /// Takes a mark back, for an operator who has read the whole snapshot.
+    pub async fn unquarantine(
+        &self,
+        partition: &TopicPartition,
+        id: SnapshotId,
+    ) -> Result<(), CatalogError> {
+        let key = self.keys().object(partition, FileName::Quarantine(id))?;
+        Ok(self.store().delete(&key).await?)
+    }
 }

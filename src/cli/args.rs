@@ -1,12 +1,15 @@
 //! The flags that set options. They are the strongest source.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use crate::config::{
-    FlagValue, Sources,
-    options::{self, OptionSpec},
+use crate::{
+    config::{
+        self, ConfigError, Endpoint, FlagValue, Sources,
+        options::{self, OptionSpec},
+    },
+    raft::TopicPartition,
 };
 
 /// Flags of every command that reads the configuration.
@@ -95,6 +98,71 @@ impl ConfigArgs {
     }
 }
 
+/// Which daemon a command calls.
+#[derive(Debug, Args)]
+pub(super) struct EndpointArgs {
+    /// The daemon: host:port, http://host:port or unix:/path [default: LISTEN of the configuration].
+    #[arg(long, value_name = "ENDPOINT", value_parser = parse_endpoint)]
+    endpoint: Option<Endpoint>,
+
+    /// Configuration file, for LISTEN.
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
+}
+
+impl EndpointArgs {
+    /// The daemon's address. With `--endpoint` no configuration is read.
+    pub(super) fn endpoint(
+        self,
+        environment: Vec<(OsString, OsString)>,
+    ) -> Result<Endpoint, ConfigError> {
+        if let Some(endpoint) = self.endpoint {
+            return Ok(endpoint);
+        }
+        config::listen(&Sources {
+            config_file: self.config,
+            flags: Vec::new(),
+            environment,
+            default_file: Some(PathBuf::from(options::DEFAULT_CONFIG_FILE)),
+        })
+    }
+}
+
+pub(super) fn parse_endpoint(text: &str) -> Result<Endpoint, String> {
+    match Endpoint::parse(text) {
+        Ok(Endpoint::Tcp { port: 0, .. }) => Err("port 0 cannot be called".to_owned()),
+        Ok(endpoint) => Ok(endpoint),
+        Err(reason) => Err(format!(
+            "{reason}; write host:port, http://host:port or unix:/path"
+        )),
+    }
+}
+
+/// `2h`, `30m`, `90s`, `7d`: a whole number and its unit.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    const FORM: &str = "write a whole number and s, m, h or d, for example 2h";
+    let unit_secs = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        _ => return Err(FORM),
+    };
+    let number = &text[..text.len() - 1];
+    let legal = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let number: u64 = number.parse().ok().filter(|_| legal).ok_or(FORM)?;
+    match number.checked_mul(unit_secs) {
+        None | Some(0) => Err("write a duration of at least 1s"),
+        Some(secs) => Ok(Duration::from_secs(secs)),
+    }
+}
+
+/// `TOPIC/PARTITION`.
+pub(super) fn parse_partition(text: &str) -> Result<TopicPartition, String> {
+    let parsed = text.parse::<TopicPartition>();
+    parsed.map_err(|error| format!("{error}, for example orders/0"))
+}
+
 /// Keys may be given with or without the prefix, in either case.
 fn parse_setting(text: &str) -> Result<(String, String), &'static str> {
     let (key, value) = text.split_once('=').ok_or("there is no =")?;
@@ -104,4 +172,29 @@ fn parse_setting(text: &str) -> Result<(String, String), &'static str> {
         return Err("the key is missing");
     }
     Ok((key.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_a_number_and_a_unit() {
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
+        for bad in [
+            "",
+            "2",
+            "h",
+            "-1h",
+            "+1h",
+            "1.5h",
+            "1 h",
+            "0s",
+            "2é",
+            "99999999999999999d",
+        ] {
+            assert!(parse_duration(bad).is_err(), "{bad:?}");
+        }
+    }
 }

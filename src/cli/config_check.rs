@@ -1,13 +1,13 @@
 //! `config check`: is the configuration right?
 
-use super::{ExitStatus, print, refuse, warn};
-use crate::config::{self, Sources};
+use super::{
+    Daemon, ExitStatus,
+    args::ConfigArgs,
+    context::{Context, Step},
+    output::print,
+};
 
-pub(super) fn run(sources: &Sources) -> ExitStatus {
-    let loaded = config::load(sources);
-    warn(&loaded.warnings);
-    match loaded.config {
-        Ok(_) => print("the configuration is valid\n"),
-        Err(error) => refuse(&error),
-    }
+pub(super) fn run<D: Daemon>(config: ConfigArgs, context: &Context<'_, D>) -> Step<ExitStatus> {
+    context.config(config)?;
+    Ok(print("the configuration is valid\n"))
 }

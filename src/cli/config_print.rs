@@ -1,52 +1,45 @@
 //! `config print`: what holds, and why.
 
-use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::{ExitStatus, print, refuse, warn};
+use super::{
+    Daemon, ExitStatus,
+    args::ConfigArgs,
+    context::{Context, Step, refuse, warn},
+    output::{Output, print, table},
+};
 use crate::config::{
-    self, Layer, Setting, Sources,
+    self, Layer, Setting,
     options::{DefaultValue, TABLE},
 };
 
-/// How to show the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Output {
-    /// Aligned columns, for people.
-    Table,
-    /// One array, for programs.
-    Json,
+/// Show every option's effective value and where it comes from. Secrets are masked.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
 }
 
 /// Shows the settings even if they are wrong, so that the sources of the faults can be seen.
-pub(super) fn run(sources: &Sources, output: Output) -> ExitStatus {
-    let loaded = config::load(sources);
-    let printed = match output {
-        Output::Table => print(&table(&loaded.settings)),
+pub(super) fn run<D: Daemon>(args: Args, context: &Context<'_, D>) -> Step<ExitStatus> {
+    let sources = args.config.sources(context.environment.clone());
+    let loaded = config::load(&sources);
+    let printed = match args.output {
+        Output::Table => {
+            let rows = loaded.settings.iter().map(row);
+            print(&table(["KEY", "VALUE", "SOURCE"], rows))
+        }
         Output::Json => print(&format!("{:#}\n", json(&loaded.settings))),
     };
     warn(&loaded.warnings);
     match loaded.config {
-        Ok(_) => printed,
-        Err(error) => refuse(&error),
+        Ok(_) => Ok(printed),
+        Err(error) => Err(refuse(&error)),
     }
-}
-
-fn table(settings: &[Setting]) -> String {
-    let rows: Vec<[String; 3]> = settings.iter().map(row).collect();
-    let header = ["KEY".to_owned(), "VALUE".to_owned(), "SOURCE".to_owned()];
-    let width = |column: usize| {
-        let cells = rows
-            .iter()
-            .chain([&header])
-            .map(|row| row[column].chars().count());
-        cells.max().unwrap_or_default()
-    };
-    let (key_width, value_width) = (width(0), width(1));
-    let line = |[key, value, source]: &[String; 3]| {
-        format!("{key:key_width$}  {value:value_width$}  {source}\n")
-    };
-    [&header].into_iter().chain(&rows).map(line).collect()
 }
 
 fn row(setting: &Setting) -> [String; 3] {

@@ -1,43 +1,27 @@
 //! `health`: the answer that a supervisor's exec probe needs.
 
-use super::{Daemon, ExitStatus, args::ConfigArgs, print, refuse};
-use crate::{
-    config::{self, Endpoint},
-    error::chain,
+use super::{
+    Daemon, ExitStatus,
+    args::EndpointArgs,
+    context::{Context, Step},
+    output::print,
 };
+use crate::admin::Health;
 
-/// Ask a running daemon's health service; exit with 0 only if it serves. Takes at most 2 s.
+/// Ask the daemon's standard gRPC health service; exit with 0 only if it serves. Takes at most 2 s.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where the daemon serves: `host:port`, `http://host:port` or `unix:/path` [default: the configured LISTEN]. With it
-    /// no configuration is read.
-    #[arg(long, value_parser = Endpoint::parse)]
-    endpoint: Option<Endpoint>,
     #[command(flatten)]
-    config: ConfigArgs,
+    endpoint: EndpointArgs,
 }
 
-pub(super) fn run<D: Daemon>(
-    args: Args,
-    environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
-    daemon: &D,
-) -> ExitStatus {
-    let endpoint = match args.endpoint {
-        Some(endpoint) => endpoint,
-        None => match config::load(&args.config.sources(environment)).config {
-            Ok(config) => config.listen,
-            Err(error) => return refuse(&error),
-        },
-    };
-    match daemon.is_serving(&endpoint) {
-        Ok(true) => print("SERVING\n"),
-        Ok(false) => {
+pub(super) fn run<D: Daemon>(args: Args, context: &Context<'_, D>) -> Step<ExitStatus> {
+    let health = context.with_admin(args.endpoint, async |daemon| daemon.health().await)?;
+    match health {
+        Health::Serving => Ok(print("SERVING\n")),
+        Health::NotServing => {
             print("NOT_SERVING\n");
-            ExitStatus::Failure
-        }
-        Err(error) => {
-            eprintln!("{}", chain(&error));
-            ExitStatus::Failure
+            Err(ExitStatus::Failure)
         }
     }
 }

@@ -1,23 +1,28 @@
 //! `init`: whose store this is, and the one way to take over an empty one for a cluster that has truncated logs.
 
-use super::{Daemon, ExitStatus, print, refuse, warn};
-use crate::{
-    config::{self, Sources},
-    error::chain,
+use super::{
+    Daemon, ExitStatus,
+    args::ConfigArgs,
+    context::{Context, Step, failed},
+    output::print,
 };
 
-pub(super) fn run<D: Daemon>(sources: &Sources, adopt: bool, daemon: &D) -> ExitStatus {
-    let loaded = config::load(sources);
-    warn(&loaded.warnings);
-    let config = match loaded.config {
-        Ok(config) => config,
-        Err(error) => return refuse(&error),
-    };
-    match daemon.init(config, adopt) {
-        Ok(answer) => print(&answer),
-        Err(error) => {
-            eprintln!("{}", chain(&error));
-            ExitStatus::Failure
-        }
+/// Claim the object store for the broker's cluster, or say whose it is.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// Claim an empty store although logs of the cluster were truncated already: the snapshots that covered
+    /// them are gone for good.
+    #[arg(long)]
+    adopt: bool,
+}
+
+pub(super) fn run<D: Daemon>(args: Args, context: &Context<'_, D>) -> Step<ExitStatus> {
+    let config = context.config(args.config)?;
+    match context.daemon.init(config, args.adopt) {
+        Ok(answer) => Ok(print(&answer)),
+        Err(error) => Err(failed(&error, D::kind(&error))),
     }
 }

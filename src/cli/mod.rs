@@ -1,31 +1,46 @@
 //! The command line: one file per command. Commands return an exit code; nothing here ends the process.
+//!
+//! Data goes to standard output, everything else to standard error.
 
 mod args;
+mod cat;
+mod compact;
 mod config_check;
 mod config_print;
+mod confirm;
+mod context;
+mod copy;
+mod create;
 mod exit;
+mod explain;
 mod health;
 mod init;
+mod list;
+mod output;
+mod pause;
+mod progress;
+mod prune;
+mod quarantine;
+mod restore;
 mod restore_cluster;
+mod resume;
 mod run;
+mod show;
+mod status;
+mod verify;
 
-use std::{
-    error::Error,
-    ffi::OsString,
-    io::{self, Write as _},
-    time::Duration,
-};
+use std::{error::Error, ffi::OsString, sync::Arc, time::Duration};
 
 use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
 
 pub use exit::ExitStatus;
 pub use restore_cluster::RestoreCluster;
 
-use self::args::ConfigArgs;
+use self::{args::ConfigArgs, context::Context};
 use crate::{
-    config::{Config, ConfigError, Endpoint, Warning},
-    format::RestoreToken,
-    pipeline::recovery::{Check, Survey},
+    broker::Broker, config::Config, error::Kind, format::RestoreToken, pipeline::recovery::Survey,
+    store::Store, tools::Tools,
 };
 
 /// Snapshots, log truncation and re-seeding for the Raft partitions of a broker.
@@ -44,29 +59,23 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    Status(status::Args),
+    Create(create::Args),
+    Pause(pause::Args),
+    Resume(resume::Args),
     Health(health::Args),
-    /// Claim the object store for the broker's cluster, or say whose it is.
-    Init {
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// Claim an empty store although logs of the cluster were truncated already: the snapshots that covered
-        /// them are gone for good.
-        #[arg(long)]
-        adopt: bool,
-    },
-    /// After the loss of a whole cluster: show what the store can bring back, and begin its next incarnation.
-    ///
-    /// Without `--confirm` nothing is written.
-    RestoreCluster {
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// Begin: the code that the shown plan ends with. Any change of what would be restored changes the code.
-        #[arg(long, value_name = "CODE")]
-        confirm: Option<String>,
-        /// Trust proofs and look at one block of each file, instead of reading every snapshot completely.
-        #[arg(long)]
-        quick: bool,
-    },
+    Explain(explain::Args),
+    List(list::Args),
+    Show(show::Args),
+    Verify(verify::Args),
+    Cat(cat::Args),
+    Restore(restore::Args),
+    Prune(prune::Args),
+    Compact(compact::Args),
+    Quarantine(quarantine::Args),
+    Copy(copy::Args),
+    Init(init::Args),
+    RestoreCluster(restore_cluster::Args),
     /// Look at the configuration without running.
     Config {
         #[command(subcommand)]
@@ -81,14 +90,7 @@ enum ConfigCommand {
         #[command(flatten)]
         config: ConfigArgs,
     },
-    /// Show every option's effective value and where it comes from. Secrets are masked.
-    Print {
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// How to show it.
-        #[arg(long, value_enum, default_value_t = config_print::Output::Table)]
-        output: config_print::Output,
-    },
+    Print(config_print::Args),
 }
 
 /// Takes over what changed in the configuration.
@@ -99,11 +101,11 @@ pub trait Daemon {
     /// Why it failed.
     type Error: Error + 'static;
 
+    /// What must be done about it.
+    fn kind(error: &Self::Error) -> Kind;
+
     /// Runs until a signal ends it; calls `reload` for each SIGHUP.
     fn run(&self, config: Config, reload: Reload) -> Result<(), Self::Error>;
-
-    /// Whether the daemon at `endpoint`, another process, says that it serves.
-    fn is_serving(&self, endpoint: &Endpoint) -> Result<bool, Self::Error>;
 
     /// Claims the store for the broker's cluster and tells whose it is now.
     fn init(&self, config: Config, adopt: bool) -> Result<String, Self::Error>;
@@ -117,6 +119,16 @@ pub trait Daemon {
 
     /// Wall time since the Unix epoch, for ages that people read.
     fn wall(&self) -> Duration;
+
+    /// The configured store, which must exist, and what it takes to work with it until `abort`.
+    fn tools(&self, config: &Config, abort: CancellationToken) -> Result<Tools, Self::Error>;
+
+    /// The configured broker. Only inside [`Daemon::block_on`].
+    fn broker(&self, config: &Config) -> Result<Arc<dyn Broker>, Self::Error>;
+
+    /// Runs `work` in a runtime of its own. SIGTERM or SIGINT cancels its token; then it gets some seconds to end.
+    fn block_on<T>(&self, work: impl AsyncFnOnce(CancellationToken) -> T)
+    -> Result<T, Self::Error>;
 }
 
 /// Parses `arguments` (the program's name first), carries the command out and tells how the process is to end.
@@ -131,30 +143,42 @@ pub fn main<D: Daemon>(
         Ok(arguments) => arguments,
         Err(answer) => return usage(&answer),
     };
-    let environment = environment.into_iter().collect();
-    match arguments.command {
-        Command::Run { config } => run::run(config.sources(environment), daemon),
-        Command::Health(args) => health::run(args, environment, daemon),
-        Command::Init { config, adopt } => init::run(&config.sources(environment), adopt, daemon),
-        Command::RestoreCluster {
-            config,
-            confirm: confirmation,
-            quick,
-        } => {
-            let check = if quick { Check::Quick } else { Check::Full };
-            let request = RestoreCluster {
-                check,
-                confirmation,
-            };
-            restore_cluster::run(&config.sources(environment), &request, daemon)
+    let context = Context {
+        environment: environment.into_iter().collect(),
+        daemon,
+    };
+    let done = match arguments.command {
+        Command::Run { config } => {
+            let Context {
+                environment,
+                daemon,
+            } = context;
+            Ok(run::run(config.sources(environment), daemon))
         }
+        Command::Status(args) => status::run(args, &context),
+        Command::Create(args) => create::run(args, &context),
+        Command::Pause(args) => pause::run(args, &context),
+        Command::Resume(args) => resume::run(args, &context),
+        Command::Health(args) => health::run(args, &context),
+        Command::Explain(args) => explain::run(args, &context),
+        Command::List(args) => list::run(args, &context),
+        Command::Show(args) => show::run(args, &context),
+        Command::Verify(args) => verify::run(args, &context),
+        Command::Cat(args) => cat::run(args, &context),
+        Command::Restore(args) => restore::run(args, &context),
+        Command::Prune(args) => prune::run(args, &context),
+        Command::Compact(args) => compact::run(args, &context),
+        Command::Quarantine(args) => quarantine::run(args, &context),
+        Command::Copy(args) => copy::run(args, &context),
+        Command::Init(args) => init::run(args, &context),
+        Command::RestoreCluster(args) => restore_cluster::run(args, &context),
         Command::Config { command } => match command {
-            ConfigCommand::Check { config } => config_check::run(&config.sources(environment)),
-            ConfigCommand::Print { config, output } => {
-                config_print::run(&config.sources(environment), output)
-            }
+            ConfigCommand::Check { config } => config_check::run(config, &context),
+            ConfigCommand::Print(args) => config_print::run(args, &context),
         },
-    }
+    };
+    // What a command did not finish, it has told.
+    done.unwrap_or_else(|status| status)
 }
 
 /// `--help` and `--version` are answers, the rest are mistakes; clap tells which.
@@ -165,25 +189,5 @@ fn usage(answer: &clap::Error) -> ExitStatus {
         ExitStatus::Usage
     } else {
         ExitStatus::Ok
-    }
-}
-
-/// Writes a command's result. A reader that went away is a failure, not a panic.
-fn print(text: &str) -> ExitStatus {
-    match io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitStatus::Ok,
-        Err(_) => ExitStatus::Failure,
-    }
-}
-
-/// Before logging is set up, people read standard error.
-fn refuse(error: &ConfigError) -> ExitStatus {
-    eprintln!("{error}");
-    ExitStatus::Configuration
-}
-
-fn warn(warnings: &[Warning]) {
-    for warning in warnings {
-        eprintln!("warning: {warning}");
     }
 }

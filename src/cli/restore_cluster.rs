@@ -2,13 +2,33 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{Daemon, ExitStatus, print, refuse, warn};
+use super::{
+    Daemon, ExitStatus,
+    args::ConfigArgs,
+    context::{Context, Step, failed},
+    output::{age, dash, print, table},
+};
 use crate::{
-    config::{self, Sources},
-    error::chain,
     format::RestoreToken,
     pipeline::recovery::{Check, Recoverable, Survey},
 };
+
+/// After the loss of a whole cluster: show what the store can bring back, and begin its next incarnation.
+///
+/// Without `--confirm` nothing is written.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+
+    /// Begin: the code that the shown plan ends with. Any change of what would be restored changes the code.
+    #[arg(long, value_name = "CODE")]
+    confirm: Option<String>,
+
+    /// Trust proofs and look at one block of each file, instead of reading every snapshot completely.
+    #[arg(long)]
+    quick: bool,
+}
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -19,30 +39,26 @@ pub struct RestoreCluster {
     pub confirmation: Option<String>,
 }
 
-pub(super) fn run<D: Daemon>(
-    sources: &Sources,
-    request: &RestoreCluster,
-    daemon: &D,
-) -> ExitStatus {
-    let loaded = config::load(sources);
-    warn(&loaded.warnings);
-    let config = match loaded.config {
-        Ok(config) => config,
-        Err(error) => return refuse(&error),
+pub(super) fn run<D: Daemon>(args: Args, context: &Context<'_, D>) -> Step<ExitStatus> {
+    let config = context.config(args.config)?;
+    let request = RestoreCluster {
+        check: if args.quick {
+            Check::Quick
+        } else {
+            Check::Full
+        },
+        confirmation: args.confirm,
     };
-    match daemon.restore_cluster(config, request) {
-        Ok((survey, None)) => match print(&plan(&survey, daemon.wall())) {
-            ExitStatus::Ok if !survey.has_metadata() => ExitStatus::Failure,
-            printed => printed,
+    match context.daemon.restore_cluster(config, &request) {
+        Ok((survey, None)) => match print(&plan(&survey, context.daemon.wall())) {
+            ExitStatus::Ok if !survey.has_metadata() => Err(ExitStatus::Failure),
+            printed => Ok(printed),
         },
         Ok((survey, Some(token))) => {
             eprint!("{}", begun(&survey, &token));
-            print(&format!("{token}\n"))
+            Ok(print(&format!("{token}\n")))
         }
-        Err(error) => {
-            eprintln!("{}", chain(&error));
-            ExitStatus::Failure
-        }
+        Err(error) => Err(failed(&error, D::kind(&error))),
     }
 }
 
@@ -57,13 +73,9 @@ fn plan(survey: &Survey, now: Duration) -> String {
         "AGE",
         "BYTES",
         "KNOWN LOST",
-    ]
-    .map(String::from);
+    ];
     let rows = survey.partitions.iter().map(|one| row(one, now));
-    table(
-        &mut text,
-        &[header].into_iter().chain(rows).collect::<Vec<_>>(),
-    );
+    text.push_str(&table(header, rows));
     text.push_str(
         "\nSTARTS FROM is the last log entry (index@term) that comes back; whatever was written after it is lost,\n\
          also what the store has never heard of. KNOWN LOST counts only entries that the store knows to have been.\n\
@@ -102,7 +114,6 @@ fn row(one: &Recoverable, now: Duration) -> [String; 6] {
     let (partition, topic_id) = (one.partition.to_string(), one.topic_id.clone());
     let Some(chosen) = &one.chosen else {
         let lost = format!("everything, {} entries or more", one.known_lost());
-        let dash = || "-".to_owned();
         return [partition, topic_id, dash(), dash(), dash(), lost];
     };
     let manifest = &chosen.snapshot.manifest;
@@ -119,35 +130,6 @@ fn row(one: &Recoverable, now: Duration) -> [String; 6] {
         manifest.raw_bytes().to_string(),
         lost,
     ]
-}
-
-/// Two units are enough to judge by.
-fn age(age: Duration) -> String {
-    let secs = age.as_secs();
-    let (days, hours, minutes) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{secs} s"),
-        (0, 0, _) => format!("{minutes} min"),
-        (0, ..) => format!("{hours} h {minutes} min"),
-        _ => format!("{days} d {hours} h"),
-    }
-}
-
-fn table(text: &mut String, rows: &[[String; 6]]) {
-    let mut widths = [0; 6];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    for row in rows {
-        let cells = row.iter().zip(widths);
-        let line: Vec<_> = cells
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        text.push_str(line.join("  ").trim_end());
-        text.push('\n');
-    }
 }
 
 fn begun(survey: &Survey, token: &RestoreToken) -> String {

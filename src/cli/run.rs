@@ -1,6 +1,6 @@
 //! `run`: the daemon.
 
-use super::{Daemon, ExitStatus, refuse};
+use super::{Daemon, ExitStatus, context::refuse};
 use crate::{
     config::{self, LogFormat, Setting, Sources, options},
     error::chain,

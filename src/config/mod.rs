@@ -26,6 +26,7 @@ pub use build::Setting;
 pub use endpoint::{Endpoint, EndpointError};
 pub use fault::{ConfigError, Fault, Layer, PrefixFault, Problem, Source, Warning};
 pub use layers::{FlagValue, Sources};
+pub use store::parse_prefix;
 pub use topics::{BadPattern, TopicFilter};
 
 use crate::{
@@ -128,6 +129,51 @@ pub fn load(sources: &Sources) -> Loaded {
         settings,
         warnings,
         config,
+    }
+}
+
+/// Where the daemon of this configuration listens, for commands that only call it: faults of other options do not
+/// matter to them.
+pub fn listen(sources: &Sources) -> Result<Endpoint, ConfigError> {
+    let loaded = load(sources);
+    let matters = |fault: &Fault| {
+        let unread = matches!(
+            fault.problem,
+            Problem::Unreadable { .. } | Problem::Syntax { .. }
+        );
+        unread || fault.key == options::LISTEN.key
+    };
+    let faults = match loaded.config {
+        Ok(config) => return callable(config.listen),
+        Err(error) => error.faults,
+    };
+    let faults: Vec<_> = faults.into_iter().filter(matters).collect();
+    if !faults.is_empty() {
+        return Err(ConfigError { faults });
+    }
+    let mut settings = loaded.settings.into_iter();
+    let text = settings.find(|setting| setting.key == options::LISTEN.key);
+    let text = text.and_then(|setting| setting.value).unwrap_or_default();
+    match Endpoint::parse(&text) {
+        Ok(endpoint) => callable(endpoint),
+        Err(reason) => Err(not_callable(text, reason)),
+    }
+}
+
+/// Port 0 is any free one: fine for listening.
+fn callable(listen: Endpoint) -> Result<Endpoint, ConfigError> {
+    match listen {
+        Endpoint::Tcp { port: 0, .. } => {
+            Err(not_callable(listen.to_string(), EndpointError::PortZero))
+        }
+        endpoint => Ok(endpoint),
+    }
+}
+
+fn not_callable(text: String, reason: EndpointError) -> ConfigError {
+    let problem = Problem::Endpoint { reason };
+    ConfigError {
+        faults: vec![Fault::of(&options::LISTEN, Some(text), None, problem)],
     }
 }
 

@@ -46,7 +46,7 @@ fn prefix(reader: &mut Reader<'_>) -> Option<String> {
 }
 
 /// The prefix as it goes in front of keys: empty, or ending in `/`.
-fn parse_prefix(text: &str) -> Result<String, PrefixFault> {
+pub fn parse_prefix(text: &str) -> Result<String, PrefixFault> {
     if text == "/" {
         return Ok(String::new());
     }

@@ -294,7 +294,7 @@ impl Pipeline {
 
     pub(super) fn activity(&self, partition: &TopicPartition, activity: &'static str) {
         self.board
-            .partition(partition, |status| status.activity = activity);
+            .partition(partition, |status| status.activity = activity.into());
     }
 }
 

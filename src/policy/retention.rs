@@ -39,6 +39,19 @@ pub enum KeepReason {
     Diverged,
 }
 
+impl KeepReason {
+    /// Label for reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Newest { .. } => "newest",
+            Self::MayBeProven => "may_be_proven",
+            Self::Quarantined => "quarantined",
+            Self::NothingProven => "nothing_proven",
+            Self::Diverged => "diverged",
+        }
+    }
+}
+
 /// Why a snapshot goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EvictReason {

@@ -228,7 +228,7 @@ impl Scheduler {
         };
         self.board.partition(partition, |status| {
             status.topic_id.clone_from(&memory.lineage.topic_id);
-            status.role = facts.role.as_str();
+            status.role = facts.role.as_str().into();
             status.applied_index = facts.applied_index;
             status.first_log_index = facts.first_log_index;
             status.last_log_index = facts.last_log_index;
@@ -240,15 +240,12 @@ impl Scheduler {
             status.unprotected = assessment.unprotected;
             status.truncation_debt_entries = sample.debt_entries;
             status.truncation_debt_bytes = sample.debt_bytes;
-            status.truncation_held_by = debt.map_or("", |debt| debt.reason.as_str());
+            status.truncation_held_by = debt.map_or("", |debt| debt.reason.as_str()).into();
             status.restore_estimate_secs = restore_estimate_secs;
             status.paused = memory.paused(now);
             if !memory.running {
-                status.activity = if assessment.need.is_some() {
-                    "queued"
-                } else {
-                    "idle"
-                };
+                let waits = assessment.need.is_some();
+                status.activity = if waits { "queued" } else { "idle" }.into();
             }
         });
     }

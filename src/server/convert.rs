@@ -60,14 +60,6 @@ pub(super) fn partition(wire: Option<v1::TopicPartition>) -> Result<TopicPartiti
     TopicPartition::new(wire.topic, number).map_err(|error| bad_name(&error))
 }
 
-pub(super) fn wire_partition(partition: &TopicPartition) -> v1::TopicPartition {
-    v1::TopicPartition {
-        topic: partition.topic.clone(),
-        // TopicPartition::new keeps the number within i32.
-        partition: i32::try_from(partition.partition).unwrap_or(i32::MAX),
-    }
-}
-
 pub(super) const fn wire_log_id(id: LogId) -> v1::LogId {
     v1::LogId {
         term: id.term,
@@ -137,7 +129,7 @@ pub(super) fn begin_message(manifest: &Manifest) -> v1::BootstrapSnapshot {
                 incarnation: manifest.lineage.incarnation,
                 topic_id: manifest.lineage.topic_id.clone(),
             }),
-            partition: Some(wire_partition(&manifest.partition)),
+            partition: Some((&manifest.partition).into()),
             last_included: Some(wire_log_id(manifest.last_included)),
             conf_state: Some(wire_conf_state(&manifest.conf_state)),
             state_codec: manifest.state_codec.clone(),

@@ -45,10 +45,7 @@ fn bootstrap(data: &[u8]) {
         Err(status) => return assert_refusal(&status),
     };
     assert_partition(&request.partition);
-    assert_eq!(
-        Some(convert::wire_partition(&request.partition)),
-        sent.partition
-    );
+    assert_eq!(Some((&request.partition).into()), sent.partition);
     let lineage = &request.lineage;
     assert!(Lineage::new(&lineage.cluster_id, lineage.incarnation, &lineage.topic_id).is_ok());
     assert!(check_id("boot_id", &request.boot_id).is_ok());

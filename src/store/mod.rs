@@ -67,6 +67,10 @@ pub struct StoreOptions {
     pub part_min_bytes: u64,
     /// Greatest size of an upload part. Default 16 MiB.
     pub part_max_bytes: u64,
+    /// A local directory is made if it is missing. Default true.
+    pub create_root: bool,
+    /// Everything that is written to S3 carries a SHA-256 checksum, whatever the environment says. Default false.
+    pub checksum: bool,
     /// Most objects of one listing; more is an error. Default 200,000.
     pub list_max_objects: usize,
 }
@@ -83,6 +87,8 @@ impl Default for StoreOptions {
             upload_concurrency: 3,
             part_min_bytes: 8 << 20,
             part_max_bytes: 16 << 20,
+            create_root: true,
+            checksum: false,
             list_max_objects: 200_000,
         }
     }

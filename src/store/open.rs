@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use object_store::{
     BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig,
-    aws::{AmazonS3Builder, AmazonS3ConfigKey},
+    aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum},
     azure::{AzureConfigKey, MicrosoftAzureBuilder},
     gcp::{GoogleCloudStorageBuilder, GoogleConfigKey},
     local::LocalFileSystem,
@@ -12,7 +12,7 @@ use object_store::{
 };
 use secrecy::ExposeSecret;
 
-use super::{Observer, Store, StoreError, StoreOptions};
+use super::{Method, Observer, Store, StoreError, StoreOptions};
 use crate::config::object_store::{Backend, ObjectStoreConfig, S3Config};
 
 /// First pause between retries of one HTTP request; later ones are random and longer.
@@ -21,7 +21,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 impl Store {
-    /// Opens the configured store. Makes no request; a local directory is created if it is missing.
+    /// Opens the configured store. Makes no request; a local directory that is missing is made, if `options` say so.
     ///
     /// S3 also reads `AWS_*` of the environment the way `object_store` does: server-side encryption
     /// (`AWS_SERVER_SIDE_ENCRYPTION`, `AWS_SSE_KMS_KEY_ID`), credentials of the standard chain when none are
@@ -85,7 +85,14 @@ fn open_local(
         path: root.to_path_buf(),
         source,
     };
-    std::fs::create_dir_all(root).map_err(unusable)?;
+    if options.create_root {
+        std::fs::create_dir_all(root).map_err(unusable)?;
+    } else if !root.is_dir() {
+        return Err(StoreError::NoBucket {
+            method: Method::List,
+            key: root.display().to_string(),
+        });
+    }
     let root = std::fs::canonicalize(root).map_err(unusable)?;
     let inner = build(
         "local",
@@ -127,6 +134,9 @@ fn s3_builder(
         .with_retry(retry_config(options));
     for (key, value) in client_settings(options) {
         builder = builder.with_config(ConfigKey::Client(key), value);
+    }
+    if options.checksum {
+        builder = builder.with_checksum_algorithm(Checksum::SHA256);
     }
     if config.disable_ssl {
         builder = builder.with_allow_http(true);

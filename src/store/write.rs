@@ -33,6 +33,13 @@ impl Store {
             .await
     }
 
+    /// Asks for a create-only write and takes the answer as it is; [`Store::put_new`] makes something of it.
+    pub async fn create(&self, key: &Key, bytes: Bytes) -> Result<(), StoreError> {
+        let payload = PutPayload::from(bytes);
+        self.put_with(Method::PutNew, key, payload, PutMode::Create)
+            .await
+    }
+
     /// Writes an object that must not exist yet.
     ///
     /// When the store says "exists", or nothing clear, the key is read back and compared. An error leaves open
@@ -44,11 +51,7 @@ impl Store {
     /// read.
     pub async fn put_new(&self, key: &Key, bytes: Bytes) -> Result<PutNew, StoreError> {
         for _ in 0..PUT_NEW_ATTEMPTS {
-            let payload = PutPayload::from(bytes.clone());
-            let error = match self
-                .put_with(Method::PutNew, key, payload, PutMode::Create)
-                .await
-            {
+            let error = match self.create(key, bytes.clone()).await {
                 Ok(()) => return Ok(PutNew::Created),
                 Err(error) => error,
             };

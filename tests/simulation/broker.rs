@@ -303,6 +303,7 @@ impl Broker for SimBroker {
                 broker_id: i32::try_from(number).unwrap(),
                 boot_id: state.boot_id(number),
                 version: "simulated".to_owned(),
+                protocol: 1..=1,
                 accepted_state_codecs: vec![STATE_CODEC.to_owned()],
                 any_log_compacted: state.any_log_compacted,
                 produce_p99: None,

@@ -14,6 +14,7 @@
 )]
 
 pub mod bench;
+pub mod cli;
 pub mod daemon;
 pub mod faults;
 pub mod http;

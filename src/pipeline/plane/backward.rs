@@ -149,6 +149,18 @@ pub async fn read_blocks(
     cancel: &CancellationToken,
 ) -> Result<u64, ReadError> {
     let parts = (0..manifest.parts.len()).collect();
+    read_parts(plane, folder, manifest, parts, deliver, cancel).await
+}
+
+/// As [`read_blocks`], of the parts at these positions only, in this order.
+pub async fn read_parts(
+    plane: &DataPlane,
+    folder: &Folder,
+    manifest: &Arc<Manifest>,
+    parts: Vec<usize>,
+    deliver: mpsc::Sender<RawChunk>,
+    cancel: &CancellationToken,
+) -> Result<u64, ReadError> {
     let job = Job {
         budget: &plane.restore_budget,
         workers: &plane.restore_workers,
@@ -157,6 +169,7 @@ pub async fn read_blocks(
         parts,
         depth: Depth::Decode,
         buffers: Buffers::default(),
+        progress: &plane.read,
     };
     let mut sink = Sink::new(manifest, Some(deliver));
     let elapsed = tokio::select! {

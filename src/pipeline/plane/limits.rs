@@ -1,6 +1,12 @@
 //! What all snapshots and restores of this process share: memory, threads, bandwidth.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -23,6 +29,8 @@ pub struct DataPlane {
     pub restore_workers: Workers,
     /// Bandwidth of snapshots.
     pub rates: Rates,
+    /// How much was read back or delivered.
+    pub read: ReadProgress,
     /// How fast restores were, the receiver's part in it.
     pub restore_speed: Speed,
     /// How fast snapshots were read back.
@@ -40,6 +48,7 @@ impl DataPlane {
             restore_workers: workers.of_normal_priority(),
             workers,
             rates,
+            read: ReadProgress::default(),
             restore_speed: Speed::default(),
             verify_speed: Speed::default(),
             file_max_bytes: SNAP_FILE_MAX_BYTES,
@@ -58,6 +67,21 @@ impl DataPlane {
         let by_large = [restores, proofs].map(|speed| speed.time_by_large(raw_bytes));
         let by_small = [restores, proofs].map(|speed| speed.time_by_small(raw_bytes));
         by_large.into_iter().chain(by_small).flatten().next()
+    }
+}
+
+/// How much was read, for people who wait. Clones see the same counter.
+#[derive(Debug, Clone, Default)]
+pub struct ReadProgress(Arc<AtomicU64>);
+
+impl ReadProgress {
+    /// Raw bytes of all blocks that were checked or delivered since the start.
+    pub fn raw_bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, raw_bytes: u64) {
+        self.0.fetch_add(raw_bytes, Ordering::Relaxed);
     }
 }
 

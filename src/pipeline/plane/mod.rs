@@ -12,9 +12,9 @@ mod speed;
 mod verify;
 mod workers;
 
-pub use backward::{ReadError, read_blocks};
+pub use backward::{ReadError, read_blocks, read_parts};
 pub use forward::{PartPlan, WriteError, Written, write_blocks};
-pub use limits::{DataPlane, MemoryBudget, RESTORE_BUDGET_BYTES, Rates, Reservation};
+pub use limits::{DataPlane, MemoryBudget, RESTORE_BUDGET_BYTES, Rates, ReadProgress, Reservation};
 pub use rate::RateLimit;
 pub use speed::Speed;
 pub use verify::{Scope, spot_check, verify_full, verify_stored};

@@ -67,6 +67,7 @@ async fn verify(
             parts: parts_in(scope, manifest, &extents),
             depth,
             buffers: Buffers::default(),
+            progress: &plane.read,
         };
         let mut sink = Sink::new(manifest, None);
         let elapsed = run(job, &mut sink).await?;

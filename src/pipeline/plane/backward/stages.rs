@@ -19,7 +19,7 @@ use crate::{
         check_stored,
     },
     pipeline::plane::{
-        Folder, MemoryBudget, Reservation, Workers,
+        Folder, MemoryBudget, ReadProgress, Reservation, Workers,
         ahead::Ahead,
         buffers::{Buffer, Buffers},
         limits::reserve_shape,
@@ -51,6 +51,8 @@ pub(in crate::pipeline) struct Job<'a> {
     pub(in crate::pipeline) depth: Depth,
     /// Raw blocks in flight lie in these.
     pub(in crate::pipeline) buffers: Buffers,
+    /// Is told of every block that was handed on.
+    pub(in crate::pipeline) progress: &'a ReadProgress,
 }
 
 /// A block on its way to `sink`.
@@ -192,6 +194,7 @@ impl Job<'_> {
             if self.depth == Depth::Decode {
                 sink.take(at.part, raw).await?;
             }
+            self.progress.add(at.of(self.manifest).raw_len_bytes.into());
             drop(slot);
         }
         Ok(())
