@@ -121,6 +121,7 @@ fn decisions(c: &mut Criterion) {
             last_included: LogId::new(7, number * 10_000),
             proven: true,
             quarantined: false,
+            pinned: false,
         })
         .collect();
     let mut group = c.benchmark_group("decision");

@@ -51,6 +51,8 @@ pub enum Mutation {
     DataBeforeManifest,
     /// A file that only later snapshots point into counts as unreferenced.
     SweepOwnOnly,
+    /// Retention evicts what an operator has pinned.
+    PinIgnored,
 }
 
 #[cfg(feature = "mutations")]

@@ -85,6 +85,7 @@ pub(crate) fn folder() -> Folder {
         flags: Vec::new(),
         unreadable: Vec::new(),
         stray_proofs: Vec::new(),
+        stray_pins: Vec::new(),
     }
 }
 
@@ -123,6 +124,7 @@ pub(crate) fn add(folder: &mut Folder, manifest: Manifest) {
         committed_at_unix_ms: 0,
         proof: Some(Arc::new(proof)),
         quarantined: false,
+        pinned: false,
     };
     folder.snapshots.insert(0, snapshot);
 }

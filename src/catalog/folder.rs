@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub proof: Option<Arc<Proof>>,
     /// Marked as not verifying.
     pub quarantined: bool,
+    /// Marked by an operator: retention keeps it.
+    pub pinned: bool,
 }
 
 impl Snapshot {
@@ -75,6 +77,8 @@ pub struct Folder {
     pub unreadable: Vec<Unreadable>,
     /// Proofs without a manifest.
     pub stray_proofs: Vec<SnapshotId>,
+    /// Pins without a manifest.
+    pub stray_pins: Vec<SnapshotId>,
 }
 
 impl Folder {
@@ -85,6 +89,7 @@ impl Folder {
             && self.flags.is_empty()
             && self.unreadable.is_empty()
             && self.stray_proofs.is_empty()
+            && self.stray_pins.is_empty()
     }
 
     /// The snapshots of exactly this lineage, newest first.
@@ -150,6 +155,7 @@ impl Folder {
                 proven: snapshot.proof.is_some()
                     || mutation::active(Mutation::RetentionCountsUnproven),
                 quarantined: snapshot.quarantined,
+                pinned: snapshot.pinned && !mutation::active(Mutation::PinIgnored),
             })
             .collect()
     }

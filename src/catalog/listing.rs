@@ -26,6 +26,7 @@ struct Names {
     manifests: BTreeMap<SnapshotId, ObjectInfo>,
     proofs: BTreeSet<SnapshotId>,
     quarantined: BTreeSet<SnapshotId>,
+    pinned: BTreeSet<SnapshotId>,
     flags: Vec<Flag>,
 }
 
@@ -55,6 +56,7 @@ impl Catalog {
             flags: names.flags,
             unreadable: Vec::new(),
             stray_proofs: Vec::new(),
+            stray_pins: Vec::new(),
         };
         for (id, info) in &names.manifests {
             let known = known.as_deref().and_then(|folder| folder.find(*id));
@@ -98,16 +100,19 @@ impl Catalog {
                 committed_at_unix_ms: info.last_modified_unix_ms,
                 proof,
                 quarantined: names.quarantined.contains(id),
+                pinned: names.pinned.contains(id),
             });
         }
         folder
             .snapshots
             .sort_by_key(|snapshot| std::cmp::Reverse(snapshot.id));
-        folder.stray_proofs = names
-            .proofs
-            .into_iter()
-            .filter(|id| !names.manifests.contains_key(id))
-            .collect();
+        let manifests = &names.manifests;
+        let stray = |ids: BTreeSet<SnapshotId>| {
+            let stray = ids.into_iter().filter(|id| !manifests.contains_key(id));
+            stray.collect()
+        };
+        folder.stray_proofs = stray(names.proofs);
+        folder.stray_pins = stray(names.pinned);
         let folder = Arc::new(folder);
         self.cache().insert(partition.clone(), folder.clone());
         Ok(folder)
@@ -136,6 +141,9 @@ impl Catalog {
                 }
                 Ok(FileName::Quarantine(id)) => {
                     names.quarantined.insert(id);
+                }
+                Ok(FileName::Pin(id)) => {
+                    names.pinned.insert(id);
                 }
                 Ok(FileName::Deleting { snap, flag }) => names.flags.push(Flag { snap, flag }),
                 // Nothing of ours: never read, never deleted.
@@ -217,6 +225,7 @@ impl Catalog {
             committed_at_unix_ms: 0,
             proof: Some(proof),
             quarantined: false,
+            pinned: false,
         })
     }
 }

@@ -251,7 +251,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Flags whose file is gone and proofs whose manifest is gone.
+    /// Flags whose file is gone; proofs and pins whose manifest is gone.
     async fn remove_garbage(&self, catalog: &Catalog, folder: &Folder) -> Result<(), CatalogError> {
         let partition = &folder.partition;
         for flag in folder
@@ -276,6 +276,11 @@ impl Sweeper {
             if gone(catalog, &catalog.keys().manifest(partition, *id)?).await? {
                 let key = catalog.keys().proof(partition, *id)?;
                 catalog.store().delete(&key).await?;
+            }
+        }
+        for id in &folder.stray_pins {
+            if gone(catalog, &catalog.keys().manifest(partition, *id)?).await? {
+                catalog.unpin(partition, *id).await?;
             }
         }
         Ok(())

@@ -154,6 +154,40 @@ impl Catalog {
         Ok(())
     }
 
+    /// Marks a snapshot that retention must keep. The name alone is the mark.
+    pub async fn pin(
+        &self,
+        partition: &TopicPartition,
+        id: SnapshotId,
+    ) -> Result<(), CatalogError> {
+        let key = self.keys().object(partition, FileName::Pin(id))?;
+        Ok(self.store().put(&key, Bytes::from_static(b"{}\n")).await?)
+    }
+
+    /// Takes that mark back.
+    pub async fn unpin(
+        &self,
+        partition: &TopicPartition,
+        id: SnapshotId,
+    ) -> Result<(), CatalogError> {
+        let key = self.keys().object(partition, FileName::Pin(id))?;
+        Ok(self.store().delete(&key).await?)
+    }
+
+    /// Looks for that mark, past every cache.
+    pub async fn is_pinned(
+        &self,
+        partition: &TopicPartition,
+        id: SnapshotId,
+    ) -> Result<bool, CatalogError> {
+        let key = self.keys().object(partition, FileName::Pin(id))?;
+        match self.store().head(&key).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Takes a mark back, for an operator who has read the whole snapshot.
     pub async fn unquarantine(
         &self,

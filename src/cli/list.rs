@@ -85,6 +85,8 @@ pub(super) fn state(one: &SnapshotInfo) -> String {
         "unproven"
     };
     let quarantined = one.quarantined.then_some("quarantined");
-    let words: Vec<_> = [Some(proven), quarantined].into_iter().flatten().collect();
+    let pinned = one.pinned.then_some("pinned");
+    let words = [Some(proven), quarantined, pinned].into_iter().flatten();
+    let words: Vec<_> = words.collect();
     words.join(",")
 }

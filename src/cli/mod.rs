@@ -18,6 +18,7 @@ mod init;
 mod list;
 mod output;
 mod pause;
+mod pin;
 mod progress;
 mod prune;
 mod quarantine;
@@ -73,6 +74,8 @@ enum Command {
     Prune(prune::Args),
     Compact(compact::Args),
     Quarantine(quarantine::Args),
+    Pin(pin::PinArgs),
+    Unpin(pin::UnpinArgs),
     Copy(copy::Args),
     Init(init::Args),
     RestoreCluster(restore_cluster::Args),
@@ -169,6 +172,8 @@ pub fn main<D: Daemon>(
         Command::Prune(args) => prune::run(args, &context),
         Command::Compact(args) => compact::run(args, &context),
         Command::Quarantine(args) => quarantine::run(args, &context),
+        Command::Pin(args) => pin::pin(args, &context),
+        Command::Unpin(args) => pin::unpin(args, &context),
         Command::Copy(args) => copy::run(args, &context),
         Command::Init(args) => init::run(args, &context),
         Command::RestoreCluster(args) => restore_cluster::run(args, &context),

@@ -42,6 +42,7 @@ struct Shown<'a> {
     manifest_digest: String,
     proof: Option<&'a Proof>,
     quarantined: bool,
+    pinned: bool,
 }
 
 pub(super) fn run<D: Daemon>(args: Args, context: &Context<'_, D>) -> Step<ExitStatus> {
@@ -56,6 +57,7 @@ pub(super) fn run<D: Daemon>(args: Args, context: &Context<'_, D>) -> Step<ExitS
             manifest_digest: snapshot.digest.to_string(),
             proof: snapshot.proof.as_deref(),
             quarantined: snapshot.quarantined,
+            pinned: snapshot.pinned,
         }),
     })
 }

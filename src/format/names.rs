@@ -53,6 +53,8 @@ pub enum FileName {
     },
     /// The mark of a snapshot that must not be used.
     Quarantine(SnapshotId),
+    /// The mark of a snapshot that retention must keep.
+    Pin(SnapshotId),
 }
 
 impl fmt::Display for FileName {
@@ -63,6 +65,7 @@ impl fmt::Display for FileName {
             Self::Proof(id) => write!(f, "{id}.verified.json"),
             Self::Deleting { snap, flag } => write!(f, "{snap}.deleting-{flag}"),
             Self::Quarantine(id) => write!(f, "{id}.quarantined.json"),
+            Self::Pin(id) => write!(f, "{id}.pinned"),
         }
     }
 }
@@ -84,6 +87,7 @@ fn parse(text: &str) -> Option<FileName> {
         ".manifest.json" => return Some(FileName::Manifest(id)),
         ".verified.json" => return Some(FileName::Proof(id)),
         ".quarantined.json" => return Some(FileName::Quarantine(id)),
+        ".pinned" => return Some(FileName::Pin(id)),
         _ => {}
     }
     let (stem, flag) = match rest.split_once(".deleting-") {
@@ -174,6 +178,7 @@ mod tests {
             format!("{ID}.manifest.json"),
             format!("{ID}.verified.json"),
             format!("{ID}.quarantined.json"),
+            format!("{ID}.pinned"),
             format!("{ID}.snap.deleting-{flag}"),
             format!("{ID}.12.snap.deleting-{flag}"),
         ];
@@ -190,6 +195,8 @@ mod tests {
             format!("{ID}.-1.snap"),
             format!("{ID}.4294967296.snap"),
             format!("{ID}.manifest.json.bak"),
+            format!("{ID}.pinned.json"),
+            format!("{ID}.1.pinned"),
             format!("{ID}.snap.deleting-"),
             format!("{ID}.snap.deleting-67E55044-10B1-426F-9247-BB680E5FE0C8"),
             format!("x{ID}.snap"),

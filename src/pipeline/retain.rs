@@ -112,6 +112,12 @@ impl Pipeline {
         }
         let mut retired = 0;
         for (id, reason) in evictions {
+            // An operator may have pinned it since the listing.
+            let pinned = self.catalog.is_pinned(partition, id).await;
+            let pinned = pinned.map_err(|error| scope().snapshot(id).error(error))?;
+            if pinned && !mutation::active(Mutation::PinIgnored) {
+                continue;
+            }
             self.catalog
                 .retire(partition, id)
                 .await

@@ -18,6 +18,8 @@ pub struct Candidate<K> {
     pub proven: bool,
     /// Marked as not verifying.
     pub quarantined: bool,
+    /// Marked by an operator: stays whatever the count says, and does not count.
+    pub pinned: bool,
 }
 
 /// Why a snapshot stays.
@@ -33,6 +35,8 @@ pub enum KeepReason {
     MayBeProven,
     /// Kept for inspection; never deleted by the daemon.
     Quarantined,
+    /// An operator wants it kept.
+    Pinned,
     /// No proven snapshot exists yet: nothing is deleted.
     NothingProven,
     /// One index with two terms: nothing is deleted until an operator has looked.
@@ -46,6 +50,7 @@ impl KeepReason {
             Self::Newest { .. } => "newest",
             Self::MayBeProven => "may_be_proven",
             Self::Quarantined => "quarantined",
+            Self::Pinned => "pinned",
             Self::NothingProven => "nothing_proven",
             Self::Diverged => "diverged",
         }
@@ -115,7 +120,8 @@ impl<K> RetentionPlan<K> {
     }
 }
 
-/// Plans the retention of one lineage: the newest `count` proven snapshots stay, counted by distinct index.
+/// Plans the retention of one lineage: the newest `count` proven snapshots stay, counted by distinct index, and the pinned
+/// ones, which are not counted.
 ///
 /// The greatest proven snapshot always stays: every truncated log is covered by it (the coverage lemma in
 /// docs/SAFETY.md). `count` is at least 1 by its type.
@@ -168,6 +174,9 @@ fn judge<K>(
     if candidate.quarantined {
         return Verdict::Keep(KeepReason::Quarantined);
     }
+    if candidate.pinned {
+        return Verdict::Keep(KeepReason::Pinned);
+    }
     if diverged {
         return Verdict::Keep(KeepReason::Diverged);
     }
@@ -208,6 +217,7 @@ mod tests {
             last_included: LogId::new(1, index),
             proven: true,
             quarantined: false,
+            pinned: false,
         }
     }
 
@@ -251,6 +261,20 @@ mod tests {
         bad.quarantined = true;
         let all = [proven(1, 100), proven(2, 200), bad];
         assert_eq!(evicted(&plan_retention(&all, count(2))), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn pinned_snapshots_neither_count_nor_go() {
+        let mut pinned = [proven(1, 100), proven(4, 400)];
+        pinned[0].pinned = true;
+        pinned[1].pinned = true;
+        let [oldest, newest] = pinned;
+        let all = [oldest, proven(2, 200), proven(3, 300), newest];
+        let plan = plan_retention(&all, count(1));
+        assert_eq!(evicted(&plan), vec![2]);
+        let reasons: Vec<_> = plan.verdicts.iter().map(|(_, verdict)| *verdict).collect();
+        assert_eq!(reasons[0], Verdict::Keep(KeepReason::Pinned));
+        assert_eq!(reasons[1], Verdict::Keep(KeepReason::Newest { rank: 0 }));
     }
 
     #[test]
@@ -300,8 +324,9 @@ mod tests {
     prop_compose! {
         fn any_candidate()(
             key in any::<u32>(), index in 1_u64..60, proven in any::<bool>(), quarantined in any::<bool>(),
+            pinned in prop::bool::weighted(0.2),
         ) -> Candidate<u32> {
-            Candidate { key, last_included: LogId::new(1, index), proven, quarantined }
+            Candidate { key, last_included: LogId::new(1, index), proven, quarantined, pinned }
         }
     }
 
@@ -325,7 +350,7 @@ mod tests {
                 candidate.proven &= hidden >> nth & 1 == 0;
             }
             let kept: BTreeSet<_> = plan_retention(&all, count(n))
-                .kept().filter(|c| counts(c)).map(|c| c.last_included.index).collect();
+                .kept().filter(|c| counts(c) && !c.pinned).map(|c| c.last_included.index).collect();
             for (gone, _) in plan_retention(&fewer, count(n)).evictions() {
                 let duplicate = fewer.iter().any(|c| {
                     c.last_included.index == gone.last_included.index && counts(c) && c.key > gone.key
@@ -340,10 +365,20 @@ mod tests {
         ) {
             let plan = plan_retention(&all, count(n));
             let distinct: BTreeSet<_> =
-                all.iter().filter(|c| counts(c)).map(|c| c.last_included.index).collect();
+                all.iter().filter(|c| counts(c) && !c.pinned).map(|c| c.last_included.index).collect();
             let kept: Vec<_> =
-                plan.kept().filter(|c| counts(c)).map(|c| c.last_included.index).collect();
+                plan.kept().filter(|c| counts(c) && !c.pinned).map(|c| c.last_included.index).collect();
             prop_assert_eq!(kept.len(), distinct.len().min(n));
+        }
+
+        #[test]
+        fn a_pinned_snapshot_stays_and_changes_nothing_for_the_others(
+            all in proptest::collection::vec(any_candidate(), 0..40), n in 1_usize..5,
+        ) {
+            let plan = plan_retention(&all, count(n));
+            prop_assert!(plan.evictions().all(|(candidate, _)| !candidate.pinned));
+            let others: Vec<_> = all.iter().filter(|c| !c.pinned).cloned().collect();
+            prop_assert_eq!(evicted(&plan), evicted(&plan_retention(&others, count(n))));
         }
 
         #[test]

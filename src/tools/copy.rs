@@ -1,4 +1,4 @@
-//! Copies snapshots to another prefix or bucket: whose they are, then data, manifest, proof, as a snapshot is made.
+//! Copies snapshots to another prefix or bucket: whose they are, then data, manifest, pin, proof, as a snapshot is made.
 //!
 //! Nothing in the target is replaced. What is there already is kept if it is the same, and everything is read back in
 //! the target before its manifest is written there. So a copy that broke off is gone on with by the same command.
@@ -233,6 +233,9 @@ impl Copier<'_> {
         if found.proof.is_none() && snapshot.proof.is_some() {
             return Ok(false);
         }
+        if snapshot.pinned && !found.pinned {
+            self.to.catalog.pin(&there.partition, snapshot.id).await?;
+        }
         match self.to.catalog.head_files(&found.manifest).await {
             Ok(_) => Ok(true),
             Err(CatalogError::Undermined { .. }) => Ok(false),
@@ -287,6 +290,9 @@ impl Copier<'_> {
             return Ok(Some(problem));
         }
         self.to.catalog.commit(manifest).await?;
+        if snapshot.pinned {
+            self.to.catalog.pin(partition, snapshot.id).await?;
+        }
         self.to.catalog.confirm_files(manifest).await?;
         if let Some(proof) = &snapshot.proof {
             self.to.catalog.prove(partition, proof).await?;

@@ -160,6 +160,12 @@ pub enum ToolError {
         /// Whose the store is.
         store_cluster_id: String,
     },
+    /// Retention was faster.
+    #[error("{id} was evicted while it was pinned: pin a newer one, or raise RETENTION_COUNT")]
+    EvictedMeanwhile {
+        /// Which.
+        id: SnapshotId,
+    },
     /// A mark that is still deserved.
     #[error("{id} does not verify ({problem}): its mark stays")]
     StillDamaged {
@@ -217,6 +223,7 @@ impl ToolError {
             | Self::NoSnapshot { .. }
             | Self::NoneProven { .. }
             | Self::NotHosted { .. }
+            | Self::EvictedMeanwhile { .. }
             | Self::Unclaimed { .. }
             | Self::Stranger { .. }
             | Self::SamePlace { .. }
@@ -238,6 +245,7 @@ impl ToolError {
                 | Self::NoSnapshot { .. }
                 | Self::NoneProven { .. }
                 | Self::NotHosted { .. }
+                | Self::EvictedMeanwhile { .. }
         )
     }
 

@@ -69,6 +69,8 @@ pub struct SnapshotInfo {
     pub proven: Option<Verified>,
     /// Marked: must not be used.
     pub quarantined: bool,
+    /// Marked: retention keeps it.
+    pub pinned: bool,
 }
 
 /// What a proof says.
@@ -134,6 +136,7 @@ impl SnapshotInfo {
             files: manifest.references.clone(),
             proven: snapshot.proof.as_deref().map(Verified::of),
             quarantined: snapshot.quarantined,
+            pinned: snapshot.pinned,
         }
     }
 }

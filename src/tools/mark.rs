@@ -1,12 +1,17 @@
-//! Marks by hand: a snapshot that must not be used, and one that may be again.
+//! Marks by hand: a snapshot that must not be used, and one that may be again; a snapshot that retention must keep.
+
+use std::time::Duration;
 
 use super::{Found, ToolError, Tools, Which, verify::Check};
 use crate::{
-    catalog::Snapshot,
+    catalog::{CatalogError, Snapshot},
     clock::unix_ms,
     format::{CreatedBy, Quarantine, SnapshotId},
     raft::{LogId, TopicPartition},
 };
+
+/// A deleter that looked for pins before this one was written has sent its request by then.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// Stands for the broker id of what an operator wrote.
 pub const BY_HAND: i32 = -1;
@@ -29,16 +34,8 @@ impl Tools {
         id: SnapshotId,
         quarantined: bool,
     ) -> Result<MarkPlan, ToolError> {
-        let identity = self.identity().await?;
-        let Found { folder, snapshot } = self.find(partition, Which::Id(id)).await?;
+        let Found { folder, snapshot } = self.find_own(partition, id).await?;
         let lineage = &snapshot.manifest.lineage;
-        if lineage.cluster_id != identity.cluster_id {
-            return Err(ToolError::Stranger {
-                id,
-                cluster_id: lineage.cluster_id.clone(),
-                store_cluster_id: identity.cluster_id,
-            });
-        }
         let good_after = |it: &&Snapshot| {
             if it.id == id {
                 it.proof.is_some() && !quarantined
@@ -52,6 +49,57 @@ impl Tools {
             newest_after: newest_after.map(Snapshot::last_included),
             snapshot,
         })
+    }
+
+    /// A snapshot of the cluster whose store this is.
+    async fn find_own(
+        &self,
+        partition: &TopicPartition,
+        id: SnapshotId,
+    ) -> Result<Found, ToolError> {
+        let identity = self.identity().await?;
+        let found = self.find(partition, Which::Id(id)).await?;
+        let cluster_id = &found.snapshot.manifest.lineage.cluster_id;
+        if *cluster_id != identity.cluster_id {
+            return Err(ToolError::Stranger {
+                id,
+                cluster_id: cluster_id.clone(),
+                store_cluster_id: identity.cluster_id,
+            });
+        }
+        Ok(found)
+    }
+
+    /// Marks a snapshot that retention must keep; false = it was marked already. Looks twice that it is still there: a
+    /// daemon may have been about to evict it.
+    pub async fn pin(&self, partition: &TopicPartition, id: SnapshotId) -> Result<bool, ToolError> {
+        let found = self.find_own(partition, id).await?;
+        if found.snapshot.pinned {
+            return Ok(false);
+        }
+        self.catalog.pin(partition, id).await?;
+        for wait in [Duration::ZERO, LOOK_AGAIN_AFTER] {
+            tokio::time::sleep(wait).await;
+            match self.catalog.read_manifest(partition, id).await {
+                Err(CatalogError::Store(error)) if error.is_not_found() => {
+                    self.catalog.unpin(partition, id).await?;
+                    return Err(ToolError::EvictedMeanwhile { id });
+                }
+                read => drop(read?),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes that mark back; false = there was none.
+    pub async fn unpin(
+        &self,
+        partition: &TopicPartition,
+        id: SnapshotId,
+    ) -> Result<bool, ToolError> {
+        let found = self.find_own(partition, id).await?;
+        self.catalog.unpin(partition, id).await?;
+        Ok(found.snapshot.pinned)
     }
 
     /// Marks a snapshot: nothing rests on it any more, and it is never deleted.

@@ -193,6 +193,7 @@ pub(super) fn evicted_next(
         last_included: LogId::new(term, index.saturating_add(1)),
         proven: true,
         quarantined: false,
+        pinned: false,
     });
     let plan = plan_retention(&candidates, count);
     plan.evictions()

@@ -26,6 +26,8 @@ pub(crate) struct Found {
     /// Since when, if it is.
     pub(crate) proven_at: Instant,
     pub(crate) quarantined: bool,
+    /// Since when an operator wants it kept.
+    pub(crate) pinned_at: Option<Instant>,
     /// Restores to the very bytes of the state after its index.
     pub(crate) whole: bool,
     /// The world took its data away; not the daemon's doing.
@@ -134,7 +136,10 @@ impl State {
 
     fn refresh(&mut self, group: usize, name: &FileName) {
         match name {
-            FileName::Manifest(id) | FileName::Proof(id) | FileName::Quarantine(id) => {
+            FileName::Manifest(id)
+            | FileName::Proof(id)
+            | FileName::Quarantine(id)
+            | FileName::Pin(id) => {
                 self.refresh_one(group, *id);
             }
             FileName::Snap(snap) => {
@@ -183,11 +188,17 @@ impl State {
             proven,
             proven_at: Instant::now(),
             quarantined: mark.is_some(),
+            pinned_at: self.pinned_at(group, id),
             whole: self.is_whole(group, &manifest),
             robbed: self.folders[group].robbed.contains(&id),
             references: manifest.references,
             lineage: manifest.lineage,
         })
+    }
+
+    fn pinned_at(&self, group: usize, id: SnapshotId) -> Option<Instant> {
+        let key = folder(&self.groups[group]) + &FileName::Pin(id).to_string();
+        self.bucket.object(&key).map(|object| object.written_at)
     }
 
     fn is_whole(&self, group: usize, manifest: &Manifest) -> bool {
@@ -254,7 +265,9 @@ impl State {
         greater.dedup();
         let duplicate = others().any(|found| found.index == retired.index);
         let count = self.profile.policy.retention_count.get();
-        let problem = if !others().any(covers) {
+        let problem = if retired.pinned_at.is_some_and(|at| at < seen) {
+            "it is pinned"
+        } else if !others().any(covers) {
             "nothing else that is proven reaches as far"
         } else if greater.len() < count && !duplicate && retired.proven_at < seen {
             "it is one of the newest that are to be kept"

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use chronik_snapshotd::format::Identity;
+use bytes::Bytes;
+use chronik_snapshotd::format::{FileName, Identity};
 
 use crate::{
     checks::{Found, folder},
@@ -171,13 +172,37 @@ impl State {
                 group.hold = if self.rng.coin() { hold } else { 0 };
             }
             Event::Rob => self.rob(group),
-            Event::KillSidecar | Event::Trigger => {}
+            Event::Trigger => self.pin(group),
+            Event::KillSidecar => {}
         }
     }
 
     pub(crate) fn append(&mut self, group: usize, count: u64) {
         let rng = &mut self.rng;
         self.groups[group].append(count, || rng.next());
+    }
+
+    /// An operator who asks for snapshots also keeps one: the oldest proven one of the group is pinned, or no longer.
+    fn pin(&mut self, group: usize) {
+        let found = self.folders[group].found.iter();
+        let pinned = found.clone().find(|(_, found)| found.pinned_at.is_some());
+        let oldest = || found.clone().find(|(_, found)| found.proven);
+        let (id, is_pinned) = match (pinned, oldest()) {
+            (Some((id, _)), _) => (*id, true),
+            (None, Some((id, _))) => (*id, false),
+            (None, None) => return,
+        };
+        let key = folder(&self.groups[group]) + &FileName::Pin(id).to_string();
+        if is_pinned {
+            self.note("--", format_args!("{id} is no longer pinned"));
+            self.bucket.remove(&key);
+            self.after_delete(&key);
+        } else {
+            self.note("--", format_args!("{id} is pinned"));
+            self.counts.pinned += 1;
+            self.put_by_operator(&key, Bytes::from_static(b"{}\n"));
+            self.after_write(&key);
+        }
     }
 
     /// A broker loses its disk, if the groups live on without it.

@@ -124,6 +124,7 @@ fn no_schedule_breaks_a_promise() {
         counts.no_snapshot,
         counts.crashes,
         counts.quarantined,
+        counts.pinned,
     ];
     assert!(
         happened.iter().all(|count| *count > 0),

@@ -31,6 +31,7 @@ const ALL: &[Mutation] = &[
     Mutation::RetireWithoutLooking,
     Mutation::DataBeforeManifest,
     Mutation::SweepOwnOnly,
+    Mutation::PinIgnored,
 ];
 
 /// The first seed that notices, what it says, and how many were run.

@@ -41,6 +41,7 @@ pub(crate) struct Counts {
     pub(crate) crashes: u64,
     pub(crate) faults: u64,
     pub(crate) quarantined: u64,
+    pub(crate) pinned: u64,
 }
 
 impl Counts {
@@ -55,6 +56,7 @@ impl Counts {
         self.crashes += other.crashes;
         self.faults += other.faults;
         self.quarantined += other.quarantined;
+        self.pinned += other.pinned;
     }
 }
 

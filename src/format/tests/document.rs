@@ -141,11 +141,14 @@ fn the_example_names_are_parsed() {
         assert_eq!(parsed.to_string(), file);
         let id = match parsed {
             FileName::Snap(snap) | FileName::Deleting { snap, .. } => snap.id,
-            FileName::Manifest(id) | FileName::Proof(id) | FileName::Quarantine(id) => id,
+            FileName::Manifest(id)
+            | FileName::Proof(id)
+            | FileName::Quarantine(id)
+            | FileName::Pin(id) => id,
         };
         assert_eq!(id, manifest.snapshot_id);
     }
-    assert_eq!(example("names").lines().count(), 6);
+    assert_eq!(example("names").lines().count(), 7);
 }
 
 #[test]
