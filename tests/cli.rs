@@ -217,3 +217,52 @@ fn a_secret_is_not_taken_from_the_command_line() {
     );
     assert!(!stdout.contains("hunter2") && !stderr.contains("hunter2"));
 }
+
+#[test]
+fn an_environment_file_has_every_option_and_changes_nothing() {
+    let (code, stdout, stderr) = run(program().args(["config", "env"]));
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    contains_all(
+        &stdout,
+        &[
+            "#CHRONIK_SNAPSHOT_LOG_THRESHOLD=10000\n",
+            "#CHRONIK_SNAPSHOT_S3_BUCKET=\n",
+            "#CHRONIK_SNAPSHOT_S3_SECRET_KEY_FILE=\n",
+            "# Proven snapshots kept of each life of each partition.",
+        ],
+    );
+    for line in stdout.lines() {
+        assert!(line.is_empty() || line.starts_with('#'), "{line}");
+    }
+}
+
+#[test]
+fn every_shell_gets_a_script_that_knows_the_commands() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (code, stdout, _) = run(program().args(["completions", shell]));
+        assert_eq!(code, 0);
+        contains_all(
+            &stdout,
+            &["chronik-snapshotd", "quarantine", "restore-cluster"],
+        );
+    }
+    let (code, _, _) = run(program().args(["completions", "tcsh"]));
+    assert_eq!(code, 2);
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man");
+    let (code, stdout, stderr) = run(program().arg("man").arg(&pages));
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "", ""));
+    for page in ["", "-run", "-status", "-list", "-doctor", "-config-print"] {
+        let page = fs::read_to_string(pages.join(format!("chronik-snapshotd{page}.1"))).unwrap();
+        contains_all(&page, &[".TH chronik-snapshotd", ".SH NAME"]);
+    }
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let (code, _, stderr) = run(program().arg("man").arg(&file));
+    assert_eq!(code, 1);
+    contains_all(&stderr, &["choose a directory"]);
+}

@@ -5,7 +5,9 @@
 mod args;
 mod cat;
 mod compact;
+mod completions;
 mod config_check;
+mod config_env;
 mod config_print;
 mod confirm;
 mod context;
@@ -16,6 +18,7 @@ mod explain;
 mod health;
 mod init;
 mod list;
+mod man;
 mod output;
 mod pause;
 mod pin;
@@ -84,6 +87,8 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,6 +99,8 @@ enum ConfigCommand {
         config: ConfigArgs,
     },
     Print(config_print::Args),
+    /// Print every option with its default and what it does, as an environment file.
+    Env,
 }
 
 /// Takes over what changed in the configuration.
@@ -180,7 +187,10 @@ pub fn main<D: Daemon>(
         Command::Config { command } => match command {
             ConfigCommand::Check { config } => config_check::run(config, &context),
             ConfigCommand::Print(args) => config_print::run(args, &context),
+            ConfigCommand::Env => Ok(config_env::run()),
         },
+        Command::Completions(args) => Ok(completions::run(&args)),
+        Command::Man(args) => man::run(&args),
     };
     // What a command did not finish, it has told.
     done.unwrap_or_else(|status| status)
