@@ -163,6 +163,10 @@ impl Daemon for App {
         Ok(connect(&config.broker_endpoint)?)
     }
 
+    fn checksummed(&self, config: &Config) -> Result<Store, AppError> {
+        offline::checksummed(config)
+    }
+
     fn block_on<T>(&self, work: impl AsyncFnOnce(CancellationToken) -> T) -> Result<T, AppError> {
         let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
         let done = runtime.block_on(until_signal(work));

@@ -35,6 +35,11 @@ pub(super) fn tools(config: &Config, abort: CancellationToken) -> Result<Tools, 
     })
 }
 
+/// The same store, sending a checksum with everything that is written.
+pub(super) fn checksummed(config: &Config) -> Result<Store, AppError> {
+    Ok(open_existing(config, true)?)
+}
+
 fn open_existing(config: &Config, checksum: bool) -> Result<Store, StoreError> {
     let options = StoreOptions {
         create_root: false,

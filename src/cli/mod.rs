@@ -13,6 +13,7 @@ mod confirm;
 mod context;
 mod copy;
 mod create;
+mod doctor;
 mod exit;
 mod explain;
 mod health;
@@ -80,6 +81,7 @@ enum Command {
     Pin(pin::PinArgs),
     Unpin(pin::UnpinArgs),
     Copy(copy::Args),
+    Doctor(doctor::Args),
     Init(init::Args),
     RestoreCluster(restore_cluster::Args),
     /// Look at the configuration without running.
@@ -136,6 +138,9 @@ pub trait Daemon {
     /// The configured broker. Only inside [`Daemon::block_on`].
     fn broker(&self, config: &Config) -> Result<Arc<dyn Broker>, Self::Error>;
 
+    /// The configured store, sending a checksum with everything that is written.
+    fn checksummed(&self, config: &Config) -> Result<Store, Self::Error>;
+
     /// Runs `work` in a runtime of its own. SIGTERM or SIGINT cancels its token; then it gets some seconds to end.
     fn block_on<T>(&self, work: impl AsyncFnOnce(CancellationToken) -> T)
     -> Result<T, Self::Error>;
@@ -179,6 +184,7 @@ pub fn main<D: Daemon>(
         Command::Prune(args) => prune::run(args, &context),
         Command::Compact(args) => compact::run(args, &context),
         Command::Quarantine(args) => quarantine::run(args, &context),
+        Command::Doctor(args) => doctor::run(args, &context),
         Command::Pin(args) => pin::pin(args, &context),
         Command::Unpin(args) => pin::unpin(args, &context),
         Command::Copy(args) => copy::run(args, &context),
