@@ -273,3 +273,86 @@ fn every_family_on_the_page_is_in_the_table_and_the_other_way_round() {
         .collect();
     assert_eq!(on_page, in_table);
 }
+
+/// Every fenced block of docs/CLI.md that has a name is what a test saw: `text {name}` and `json {name}` are the files
+/// `tests/examples/cli/{name}.txt` and `.json`.
+#[test]
+fn the_output_in_the_reference_of_commands_is_real() {
+    let path = document("docs/CLI.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let mut renewed = String::new();
+    let (mut rest, mut blocks) = (page.as_str(), 0);
+    while let Some((before, after)) = rest.split_once("\n```") {
+        let (info, after) = after.split_once('\n').unwrap();
+        let (_, after) = after.split_once("```").unwrap();
+        let (kind, name) = info.split_once(' ').unwrap();
+        let ending = if kind == "json" { "json" } else { "txt" };
+        let example = document(&format!("tests/examples/cli/{name}.{ending}"));
+        let example = fs::read_to_string(example).unwrap();
+        write!(renewed, "{before}\n```{info}\n{example}```").unwrap();
+        rest = after;
+        blocks += 1;
+    }
+    renewed.push_str(rest);
+    assert!(blocks > 15, "only {blocks} blocks");
+    if page == renewed {
+        return;
+    }
+    assert!(
+        env::var_os("UPDATE_DOCS").is_some(),
+        "docs/CLI.md is out of date; run `UPDATE_DOCS=1 cargo test --test docs`"
+    );
+    fs::write(path, renewed).unwrap();
+}
+
+/// The first words of the lines below `Commands:` in a help text.
+fn commands_in(help: &str) -> Vec<String> {
+    let (_, rest) = help.split_once("Commands:\n").unwrap();
+    let rest = rest.split("\n\n").next().unwrap();
+    let named = rest
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    let real = named.filter(|name| *name != "help");
+    real.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_has_a_section_and_stands_in_the_readme() {
+    let program = env!("CARGO_BIN_EXE_chronik-snapshotd");
+    let help = std::process::Command::new(program).arg("--help").output();
+    let help = String::from_utf8(help.unwrap().stdout).unwrap();
+    let page = fs::read_to_string(document("docs/CLI.md")).unwrap();
+    let readme = fs::read_to_string(document("README.md")).unwrap();
+    let commands = commands_in(&help);
+    assert!(commands.len() > 20, "{commands:?}");
+    for command in commands {
+        let heading = match command.as_str() {
+            "pin" | "unpin" => "pin and unpin",
+            other => other,
+        };
+        assert!(
+            page.contains(&format!("\n## {heading}\n")),
+            "docs/CLI.md lacks {command}"
+        );
+        assert!(
+            readme.contains(&format!("`{command}")),
+            "README.md lacks {command}"
+        );
+    }
+}
+
+#[test]
+fn the_exit_codes_in_the_documents_are_those_of_the_program() {
+    for path in ["docs/CLI.md", "docs/CONFIGURATION.md"] {
+        let page = fs::read_to_string(document(path)).unwrap();
+        let (_, section) = page.split_once("xit codes\n").unwrap();
+        let rows = section.lines().skip_while(|line| !line.starts_with("| 0 "));
+        let rows = rows.take_while(|line| line.starts_with("| "));
+        let found: Vec<u8> = rows
+            .map(|row| row.split('|').nth(1).unwrap().trim().parse().unwrap())
+            .collect();
+        let codes =
+            chronik_snapshotd::cli::ExitStatus::ALL.map(chronik_snapshotd::cli::ExitStatus::code);
+        assert_eq!(found, codes, "{path}");
+    }
+}
