@@ -124,13 +124,34 @@ async fn every_request_that_is_denied_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_is_not_there_is_an_error_and_so_is_a_server() {
-    let (server, broker) = (S3Server::start().await, ScriptedBroker::start().await);
-    let mut variables = server.variables();
-    variables[1].1 = "no-such-bucket";
+    let (mut server, broker) = (S3Server::start().await, ScriptedBroker::start().await);
+    let missing = server.bucket_dir().join("missing");
+    let variables = [
+        ("OBJECT_STORE_BACKEND", "local"),
+        ("LOCAL_STORAGE_PATH", missing.to_str().unwrap()),
+    ];
+    doctor(&broker, &variables)
+        .ends_with(69)
+        .tells(&["root directory does not exist"]);
+    assert!(!missing.exists());
+
+    let variables: Vec<_> = server
+        .variables()
+        .into_iter()
+        .map(|(name, value)| (name, value.to_owned()))
+        .collect();
+    server.stop().await;
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let said = doctor(&broker, &variables).ends_with(1);
     assert_eq!(level(&said, "put"), "error");
     let text = said.json().to_string();
-    assert!(text.contains("create the bucket or directory"), "{said:#?}");
+    assert!(
+        text.contains("check endpoint, network and the server"),
+        "{said:#?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

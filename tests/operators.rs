@@ -16,44 +16,6 @@ fn orders() -> v1::TopicPartition {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_health_probe_answers_with_its_exit_code_over_tcp_and_a_unix_socket() {
-    let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
-    let start = |env| {
-        Daemon::start(&Setup {
-            broker: broker.address,
-            dir: dir.path(),
-            env,
-        })
-    };
-    let health = |endpoint: &str| {
-        let program = env!("CARGO_BIN_EXE_chronik-snapshotd");
-        let mut probe = std::process::Command::new(program);
-        probe.env_clear().args(["health", "--endpoint", endpoint]);
-        let done = probe.output().unwrap();
-        let said = [done.stdout, done.stderr].concat();
-        (done.status.code(), String::from_utf8(said).unwrap())
-    };
-    let daemon = start(&[]);
-    let address = daemon.listen.to_string();
-    assert_eq!(health(&address), (Some(0), "SERVING\n".to_owned()));
-    drop(daemon);
-    let (code, said) = health(&address);
-    assert_eq!(code, Some(1));
-    let problem = format!("no daemon at http://{address}");
-    assert!(said.starts_with(&problem), "{said}");
-    // Listens and says nothing.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let (code, said) = health(&silent.local_addr().unwrap().to_string());
-    assert_eq!(code, Some(1));
-    assert!(said.ends_with("did not answer in 2 s\n"), "{said}");
-
-    let socket = format!("unix:{}", dir.path().join("daemon.sock").display());
-    let _daemon = start(&[("CHRONIK_SNAPSHOT_LISTEN", socket.as_str())]);
-    assert_eq!(health(&socket), (Some(0), "SERVING\n".to_owned()));
-    assert_eq!(health("nonsense").0, Some(2));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_pause_outlives_a_listing_that_misses_the_partition() {
     let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
     let daemon = Daemon::start(&Setup {

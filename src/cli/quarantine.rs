@@ -86,9 +86,9 @@ fn text(plan: &MarkPlan, undo: bool) -> String {
             "{id} is marked: nothing is truncated on it, nobody is seeded from it, and it is never deleted.\n"
         )
     };
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "The newest usable snapshot of its life of the topic is {before} (index@term) now and {after} then.\n"
+        "The newest usable snapshot of its life of the topic is {before} (index@term) now and {after} then."
     );
     if plan.newest_after < plan.newest_before {
         text.push_str(

@@ -59,7 +59,7 @@ fn text(status: &Status) -> String {
     text.push_str(&table(header, status.partitions.iter().map(row)));
     for one in &status.partitions {
         for problem in problems(one) {
-            let _ = write!(text, "{}/{}: {problem}\n", one.topic, one.partition);
+            let _ = writeln!(text, "{}/{}: {problem}", one.topic, one.partition);
         }
     }
     text

@@ -245,10 +245,15 @@ impl StoreError {
                 source: Box::new(source),
             },
             Source::InvalidPath { .. } => Self::illegal_key(key),
-            // A listing does not say 404 in a word of its own.
+            // A listing has no words of its own for 404, 403 and 401.
             Source::Generic { .. } if names_the_bucket(&source) => {
                 Self::NoBucket { method, key: owned }
             }
+            Source::Generic { .. } if is_denied(&source) => Self::Denied {
+                method,
+                key: owned,
+                source: Box::new(source),
+            },
             _ => Self::Request {
                 method,
                 key: owned,
@@ -269,6 +274,14 @@ pub(super) fn is_full(source: &Source) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// True when the answer was 401 or 403. The HTTP layer shows the status in its text only.
+fn is_denied(source: &Source) -> bool {
+    let text = source.to_string();
+    ["status code: 401", "status code: 403"]
+        .iter()
+        .any(|status| text.contains(status))
 }
 
 /// True when a 404 is about the bucket. The error code is in the body of the answer, which the HTTP layer shows
