@@ -53,18 +53,23 @@ class Process:
         self.env = env or {}
         self.child = None
 
-    def start(self):
-        assert self.child is None, f"{self.name} runs already"
+    @property
+    def environment(self):
+        """Its variables: the tests' own, without those that would tell it something else."""
         inherited = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("CHRONIK_SNAPSHOT_", "S3_", "OBJECT_STORE_", "LOCAL_STORAGE_", "AWS_"))
         }
+        return inherited | self.env
+
+    def start(self):
+        assert self.child is None, f"{self.name} runs already"
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with open(self.log, "ab") as log:
             self.child = subprocess.Popen(
                 self.command,
-                env=inherited | self.env,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
