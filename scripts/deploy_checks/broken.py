@@ -60,7 +60,7 @@ BROKEN = [
     ("kubernetes", "deploy/kubernetes/examples/refbroker/statefulset.yaml", "GracePeriodSeconds: 60", "GracePeriodSeconds: 30"),
     # Helm
     ("helm", f"{CHART}/templates/_sidecar.tpl", "restartPolicy: Always", "restartPolicy: Never"),
-    ("helm", f"{CHART}/templates/_sidecar.tpl", "{{- end -}}", "{{- end }}}}"),
+    ("helm", f"{CHART}/templates/_sidecar.tpl", "{{- end -}}", "{{- end }"),
     ("helm", f"{CHART}/templates/_sidecar.tpl", "defaultMode: 0440", "mode: 0440"),
     ("helm", f"{CHART}/templates/_names.tpl", "{{ $value | int64 | quote }}", "{{ $value | quote }}"),
     ("helm", f"{CHART}/templates/networkpolicy.yaml", "podSelector:\n    matchLabels:", "podSelector:\n    matchLabel:"),

@@ -1,5 +1,7 @@
 """What must hold of every rendered set of objects, whoever rendered it: kustomize or Helm."""
 
+import re
+
 import kubernetes_validate
 import yaml
 
@@ -11,6 +13,9 @@ STOP_SECS = 35
 # Kinds of the Prometheus operator, which are no part of Kubernetes.
 POD_MONITOR_KEYS = {"selector", "podMetricsEndpoints"}
 OPERATOR_API = "monitoring.coreos.com/v1"
+# A port of a NetworkPolicy by name; the schemas take any text.
+PORT_NAME = re.compile(r"(?=.*[a-z])[a-z0-9](-?[a-z0-9])*")
+PORT_NAME_MAX = 15
 
 
 def documents(text):
@@ -29,6 +34,14 @@ def validate(found, where, document):
             found.add(f"{where}: {kind} {name}, Kubernetes {version}: {path}: {error.message[:300]}")
         except (kubernetes_validate.SchemaNotFoundError, KeyError) as error:
             found.add(f"{where}: {kind} {name}: not a kind of Kubernetes {version}: {error}")
+
+
+def check_policy_ports(found, where, policy):
+    rules = policy["spec"].get("ingress", []) + policy["spec"].get("egress", [])
+    for port in (port.get("port") for rule in rules for port in rule.get("ports", [])):
+        named = isinstance(port, str) and len(port) <= PORT_NAME_MAX and PORT_NAME.fullmatch(port)
+        numbered = isinstance(port, int) and 0 < port < 65536
+        found.expect(port is None or named or numbered, f"{where}: a NetworkPolicy allows port {port!r}, which is none")
 
 
 def by_name(containers):
@@ -138,6 +151,8 @@ def check_objects(found, where, objects, sidecar_wanted=True):
                 named = {endpoint["port"] for endpoint in other["spec"]["podMetricsEndpoints"]}
                 found.expect(named <= ports, f"{place}: the PodMonitor asks ports {named}, there are {ports}")
     for item in objects:
+        if item["kind"] == "NetworkPolicy":
+            check_policy_ports(found, where, item)
         if item["kind"] == "PodMonitor":
             unknown = set(item["spec"]) - POD_MONITOR_KEYS
             found.expect(not unknown, f"{where}: PodMonitor has {unknown}")
