@@ -347,8 +347,13 @@ fn build_pipeline(
     let rates = Rates {
         export: RateLimit::new(config.max_export_bytes_per_sec),
         upload: RateLimit::new(config.max_upload_bytes_per_sec),
-        pace: RateLimit::default(),
+        ..Rates::default()
     };
+    let mut plane = DataPlane::new(budget, workers, rates);
+    if config.drill_interval.is_some() {
+        plane.drill.workers = Workers::for_drills()?;
+        plane.drill.rate = RateLimit::new(config.max_drill_bytes_per_sec);
+    }
     Ok(Pipeline {
         broker: connect(&config.broker_endpoint)?,
         catalog: Arc::new(Catalog::new(store, &config.store.prefix)),
@@ -364,7 +369,7 @@ fn build_pipeline(
             progress_timeout: config.progress_timeout,
             deposed_leader_max: DEPOSED_LEADER_MAX,
         },
-        plane: DataPlane::new(budget, workers, rates),
+        plane,
         stop: stop.clone(),
         abort: CancellationToken::new(),
     })
@@ -394,6 +399,7 @@ fn scheduler_options(config: &Config) -> SchedulerOptions {
         check_interval: config.check_interval,
         max_concurrent: config.max_concurrent,
         topics: config.topics.clone(),
+        drill_interval: config.drill_interval,
         shutdown_grace: config.shutdown_grace,
     }
 }

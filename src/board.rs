@@ -37,6 +37,10 @@ pub struct DaemonStatus {
     pub in_flight: u32,
     /// Operations that wait.
     pub queued: u32,
+    /// Between two drills; 0 = there are none.
+    pub drill_interval_secs: u64,
+    /// The partition that is being drilled; empty = none.
+    pub drilling: String,
 }
 
 /// One partition as this sidecar sees it.
@@ -84,6 +88,18 @@ pub struct PartitionStatus {
     pub truncation_held_by: Cow<'static, str>,
     /// Predicted time to restore the newest proven snapshot; 0 = not known.
     pub restore_estimate_secs: u64,
+    /// How its last drill ended: `success`, `damaged` or `failed`; empty = none since the process started.
+    pub last_drill_outcome: Cow<'static, str>,
+    /// When, milliseconds since the Unix epoch; 0 = none.
+    pub last_drill_at_unix_ms: i64,
+    /// Which snapshot was read; empty = it was not known.
+    pub last_drill_snapshot_id: String,
+    /// Why it did not succeed; empty = it did.
+    pub last_drill_problem: String,
+    /// When a drill last succeeded, milliseconds since the Unix epoch; 0 = none.
+    pub last_drill_success_at_unix_ms: i64,
+    /// How long that one took, milliseconds.
+    pub last_drill_success_ms: u64,
 }
 
 impl PartitionStatus {
@@ -110,6 +126,12 @@ impl PartitionStatus {
             truncation_debt_bytes: 0,
             truncation_held_by: Cow::Borrowed(""),
             restore_estimate_secs: 0,
+            last_drill_outcome: Cow::Borrowed(""),
+            last_drill_at_unix_ms: 0,
+            last_drill_snapshot_id: String::new(),
+            last_drill_problem: String::new(),
+            last_drill_success_at_unix_ms: 0,
+            last_drill_success_ms: 0,
         }
     }
 }

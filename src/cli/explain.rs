@@ -14,8 +14,8 @@ use crate::{
     tools::{Explanation, Subject, Tools},
 };
 
-/// Say why a partition was or was not snapshotted, how far its log is truncated and what holds it, and what retention
-/// would evict next.
+/// Say why a partition was or was not snapshotted, how far its log is truncated and what holds it, what retention
+/// would evict next, and when its snapshot was last drilled.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The partition, for example orders/0.
@@ -93,6 +93,7 @@ fn text(explanation: &Explanation) -> String {
         ("Snapshots", &explanation.snapshots),
         ("Truncation", &explanation.truncation),
         ("Retention", &explanation.retention),
+        ("Drills", &explanation.drills),
     ];
     let mut text = String::new();
     for (title, sentences) in subjects {

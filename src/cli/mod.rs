@@ -14,6 +14,7 @@ mod context;
 mod copy;
 mod create;
 mod doctor;
+mod drill;
 mod exit;
 mod explain;
 mod health;
@@ -73,6 +74,7 @@ enum Command {
     List(list::Args),
     Show(show::Args),
     Verify(verify::Args),
+    Drill(drill::Args),
     Cat(cat::Args),
     Restore(restore::Args),
     Prune(prune::Args),
@@ -179,6 +181,7 @@ pub fn main<D: Daemon>(
         Command::List(args) => list::run(args, &context),
         Command::Show(args) => show::run(args, &context),
         Command::Verify(args) => verify::run(args, &context),
+        Command::Drill(args) => drill::run(args, &context),
         Command::Cat(args) => cat::run(args, &context),
         Command::Restore(args) => restore::run(args, &context),
         Command::Prune(args) => prune::run(args, &context),

@@ -53,6 +53,7 @@ fn text(status: &Status) -> String {
         "SINCE",
         "DEBT",
         "HELD BY",
+        "DRILLED",
         "ACTIVITY",
         "STATE",
     ];
@@ -99,12 +100,24 @@ fn process(daemon: &DaemonStatus) -> String {
             "operations",
             format!("{} running, {} waiting", daemon.in_flight, daemon.queued),
         ),
+        ("drills", drills(daemon)),
     ];
     let line = |(name, value): &(&str, String)| format!("{name:<12}{value}\n");
     lines.iter().map(line).collect()
 }
 
-fn row(one: &PartitionStatus) -> [String; 10] {
+fn drills(daemon: &DaemonStatus) -> String {
+    let now = match daemon.drilling.as_str() {
+        "" => String::new(),
+        partition => format!(", now {partition}"),
+    };
+    match daemon.drill_interval_secs {
+        0 => "off".to_owned(),
+        secs => format!("every {secs} s{now}"),
+    }
+}
+
+fn row(one: &PartitionStatus) -> [String; 11] {
     let or_dash = |text: &str| {
         if text.is_empty() {
             dash()
@@ -115,6 +128,10 @@ fn row(one: &PartitionStatus) -> [String; 10] {
     let debt = match one.truncation_debt_entries {
         0 => dash(),
         entries => format!("{entries} ({})", size(one.truncation_debt_bytes)),
+    };
+    let drilled = match one.last_drill_success_at_unix_ms {
+        0 => dash(),
+        at => moment(at),
     };
     let state = if one.paused {
         "paused"
@@ -135,6 +152,7 @@ fn row(one: &PartitionStatus) -> [String; 10] {
         one.entries_since_snapshot.to_string(),
         debt,
         or_dash(&one.truncation_held_by),
+        drilled,
         or_dash(&one.activity),
         state.to_owned(),
     ]
@@ -154,6 +172,11 @@ fn problems(one: &PartitionStatus) -> Vec<String> {
             "failed {failures} times in a row, last: {}",
             one.last_error
         ));
+    }
+    if !one.last_drill_problem.is_empty() {
+        let (outcome, at) = (&one.last_drill_outcome, moment(one.last_drill_at_unix_ms));
+        let (id, problem) = (&one.last_drill_snapshot_id, &one.last_drill_problem);
+        problems.push(format!("last drill ({at}, {id}) {outcome}: {problem}"));
     }
     if !one.deletion_blocked.is_empty() {
         problems.push(format!("nothing is deleted: {}", one.deletion_blocked));

@@ -191,6 +191,8 @@ pub(super) fn config(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Op
     let progress_timeout = reader.seconds(&opt::PROGRESS_TIMEOUT_SECS);
     let bootstrap_enabled = reader.switch(&opt::BOOTSTRAP_ENABLED).unwrap_or(true);
     let max_concurrent_restores = reader.count(&opt::MAX_CONCURRENT_RESTORES);
+    let drill_interval = reader.seconds(&opt::DRILL_INTERVAL_SECS);
+    let max_drill = NonZeroU64::new(reader.number(&opt::MAX_DRILL_BYTES_PER_SEC));
     let network = network(reader, warnings);
     let shutdown_grace = reader.seconds(&opt::SHUTDOWN_GRACE_SECS);
     let log = log_config(reader);
@@ -212,6 +214,8 @@ pub(super) fn config(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Op
         metrics_listen: network.metrics,
         bootstrap_enabled,
         max_concurrent_restores,
+        drill_interval: Some(drill_interval).filter(|interval| !interval.is_zero()),
+        max_drill_bytes_per_sec: max_drill,
         max_upload_bytes_per_sec: max_upload,
         max_export_bytes_per_sec: max_export,
         give_way,

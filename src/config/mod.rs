@@ -67,6 +67,10 @@ pub struct Config {
     pub bootstrap_enabled: bool,
     /// Restores that run at one time; at most 16.
     pub max_concurrent_restores: NonZeroUsize,
+    /// Between two drills; none = there are none.
+    pub drill_interval: Option<Duration>,
+    /// Limit on stored bytes that drills read; none = no limit.
+    pub max_drill_bytes_per_sec: Option<NonZeroU64>,
     /// Limit on stored bytes sent; none = no limit.
     pub max_upload_bytes_per_sec: Option<NonZeroU64>,
     /// Limit on raw bytes read from the broker; none = no limit.

@@ -71,8 +71,13 @@ impl Pipeline {
                 if cause.kind() == Kind::Corrupt
                     || matches!(cause, Cause::Catalog(CatalogError::Undermined { .. }))
                 {
-                    self.quarantine_if_still_corrupt(info, &base.manifest, base.digest)
-                        .await?;
+                    self.quarantine_if_still_corrupt(
+                        &self.plane,
+                        info,
+                        &base.manifest,
+                        base.digest,
+                    )
+                    .await?;
                 }
                 return Err(scope().error(cause));
             }

@@ -1,5 +1,5 @@
-//! The only place that sees broker and store together: forward (`snapshot.rs`), back (`restore.rs`), and what
-//! follows a snapshot (`compact.rs`, `retain.rs`). [`Pipeline::visit`] strings them together for one partition.
+//! The only place that sees broker and store together: forward (`snapshot.rs`), back (`restore.rs`, and `drill.rs` without
+//! a broker), and what follows a snapshot (`compact.rs`, `retain.rs`). [`Pipeline::visit`] strings them together for one partition.
 //!
 //! Data, then commit record, then destruction. The crash table of a visit:
 //!
@@ -15,6 +15,7 @@
 //! | `.snap` flagged | flags | the next sweep |
 
 mod compact;
+mod drill;
 mod error;
 mod give_way;
 pub mod plane;
@@ -32,6 +33,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 pub use compact::CompactionDone;
+pub use drill::{DrillOutcome, DrillReport, DrillRequest};
 pub use error::{PipelineError, Stage};
 pub use restore::{
     Answer, LocalState, RejectReason, RestoreError, RestoreEvent, RestoreOutcome, RestorePhase,

@@ -55,12 +55,12 @@ impl Pipeline {
                 format!("{id} has the state encoding {codec}, which the broker does not accept");
             return Ok(RestoreOutcome::NotCovered { detail });
         }
-        match self.try_one(info, snapshot, sink).await? {
+        match self.try_one(&self.plane, info, snapshot, sink).await? {
             Attempt::Installed(last_included) => {
                 tracing::info!(%partition, snapshot_id = %id, %last_included, %restore_uuid, "broker restored");
                 Ok(RestoreOutcome::Installed { id, last_included })
             }
-            Attempt::Damaged(problem) => Err(none_verifies(problem)),
+            Attempt::Damaged(problem, _) => Err(none_verifies(problem)),
             Attempt::Rejected(detail) => Ok(RestoreOutcome::NotCovered { detail }),
         }
     }

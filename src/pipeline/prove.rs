@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::{
     Pipeline, PipelineError, Stage,
     error::{Cause, Scope},
-    plane,
+    plane::{self, DataPlane},
 };
 use crate::{
     broker::BrokerInfo,
+    catalog::CatalogError,
     clock::unix_ms,
     error::{Kind, chain},
     format::{FORMAT_VERSION, Manifest, ManifestDigest, Proof, Quarantine},
@@ -17,6 +18,19 @@ use crate::{
     policy::VerifyLevel,
     telemetry::Operation,
 };
+
+/// What a second reading of a damaged snapshot says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recheck {
+    /// It is damaged, and marked unless the mark could not be written.
+    Damaged,
+    /// All of it is right: one read went wrong.
+    Sound,
+    /// Its manifest is gone, or another one by now.
+    Retired,
+    /// It could not be read, or nobody looked.
+    Unknown,
+}
 
 impl Pipeline {
     /// Verifies `manifest` and writes its proof.
@@ -53,7 +67,7 @@ impl Pipeline {
         let objects = objects.map_err(|error| scope().error(error))?;
         if let Err(cause) = self.verify(manifest).await {
             if cause.kind() == Kind::Corrupt {
-                self.quarantine_if_still_corrupt(info, manifest, digest)
+                self.quarantine_if_still_corrupt(&self.plane, info, manifest, digest)
                     .await?;
             }
             return Err(scope().error(cause));
@@ -92,31 +106,35 @@ impl Pipeline {
         Ok(())
     }
 
-    /// One bad read may be the network's: only a snapshot that fails a second, full reading is marked.
+    /// One bad read may be the network's: only a snapshot that fails a second, full reading is marked. Fails only when
+    /// the mark cannot be written.
     pub(super) async fn quarantine_if_still_corrupt(
         &self,
+        plane: &DataPlane,
         info: &BrokerInfo,
         manifest: &Arc<Manifest>,
         digest: ManifestDigest,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<Recheck, PipelineError> {
         let partition = &manifest.partition;
         let id = manifest.snapshot_id;
         // Retired meanwhile: nothing to mark.
         match self.catalog.read_manifest(partition, id).await {
             Ok((_, current)) if current == digest => {}
-            _ => return Ok(()),
+            Ok(_) => return Ok(Recheck::Retired),
+            Err(CatalogError::Store(error)) if error.is_not_found() => return Ok(Recheck::Retired),
+            Err(_) => return Ok(Recheck::Unknown),
         }
         let folder = self.plane_folder(partition);
         let all = plane::Scope::All;
-        let second = plane::verify_full(&self.plane, &folder, manifest, all, &self.abort).await;
+        let second = plane::verify_full(plane, &folder, manifest, all, &self.abort).await;
         let Err(problem) = second else {
-            return Ok(());
+            return Ok(Recheck::Sound);
         };
         if problem.kind() != Kind::Corrupt {
-            return Ok(());
+            return Ok(Recheck::Unknown);
         }
-        self.set_aside(info, manifest, digest, chain(&problem))
-            .await
+        let marked = self.set_aside(info, manifest, digest, chain(&problem));
+        marked.await.map(|()| Recheck::Damaged)
     }
 
     /// Marks a snapshot: nothing rests on it any more, and it is never deleted.

@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::{
     Pipeline, PipelineError, Stage,
     error::{Cause, Scope},
-    plane,
+    plane::{self, DataPlane},
+    prove::Recheck,
 };
 use crate::{
     broker::BrokerInfo,
@@ -221,8 +222,8 @@ const CHUNKS_AHEAD: usize = 2;
 /// How one candidate ended.
 pub(super) enum Attempt {
     Installed(LogId),
-    /// Damaged or gone; another one may be whole.
-    Damaged(String),
+    /// Damaged or gone; another one may be whole. What a second reading says.
+    Damaged(String, Recheck),
     /// Whole, but not for this broker.
     Rejected(String),
 }
@@ -262,6 +263,8 @@ impl Pipeline {
             return Ok(RestoreOutcome::UseLocal);
         }
         let partition = &request.partition;
+        // Drills leave.
+        let _under_way = self.plane.restores.begin();
         sink.progress(RestorePhase::Choosing, 0, 0);
         let info = self.ask_broker(request).await?;
         let identity = self.check_identity(&info).await;
@@ -292,13 +295,13 @@ impl Pipeline {
                 break;
             }
             for snapshot in fresh {
-                match self.try_one(&info, snapshot, sink).await? {
+                match self.try_one(&self.plane, &info, snapshot, sink).await? {
                     Attempt::Installed(last_included) => {
                         let id = snapshot.id;
                         tracing::info!(%partition, snapshot_id = %id, %last_included, "broker seeded");
                         return Ok(RestoreOutcome::Installed { id, last_included });
                     }
-                    Attempt::Damaged(problem) => {
+                    Attempt::Damaged(problem, _) => {
                         tracing::warn!(%partition, snapshot_id = %snapshot.id, problem, "trying another snapshot");
                         unusable.damaged.push(problem);
                     }
@@ -347,8 +350,10 @@ impl Pipeline {
         })
     }
 
+    /// Sends one snapshot and waits for the answer; reads it with the memory, threads and bandwidth of `plane`.
     pub(super) async fn try_one(
         &self,
+        plane: &DataPlane,
         info: &BrokerInfo,
         snapshot: &Snapshot,
         sink: &mut dyn RestoreSink,
@@ -358,7 +363,7 @@ impl Pipeline {
         sink.send(RestoreEvent::Begin(manifest.clone())).await?;
         let folder = self.plane_folder(&manifest.partition);
         let (deliver, chunks) = mpsc::channel(CHUNKS_AHEAD);
-        let read = plane::read_blocks(&self.plane, &folder, manifest, deliver, &self.abort);
+        let read = plane::read_blocks(plane, &folder, manifest, deliver, &self.abort);
         let (read, sent) = tokio::join!(read, send_chunks(chunks, total_bytes, sink));
         if let Some(answer) = sent? {
             return judge(answer, snapshot);
@@ -371,12 +376,14 @@ impl Pipeline {
             let problem = chain(&error);
             sink.send(RestoreEvent::Abandon(snapshot.id, problem.clone()))
                 .await?;
+            let rechecked =
+                self.quarantine_if_still_corrupt(plane, info, manifest, snapshot.digest);
             // A mark that cannot be written keeps nobody from the next older snapshot.
-            let marked = self.quarantine_if_still_corrupt(info, manifest, snapshot.digest);
-            if let Err(error) = marked.await {
+            let recheck = rechecked.await.unwrap_or_else(|error| {
                 tracing::warn!(error = chain(&error), snapshot_id = %snapshot.id, "the mark could not be written");
-            }
-            return Ok(Attempt::Damaged(problem));
+                Recheck::Damaged
+            });
+            return Ok(Attempt::Damaged(problem, recheck));
         }
         sink.send(RestoreEvent::End(manifest.clone())).await?;
         sink.progress(RestorePhase::Installing, total_bytes, total_bytes);
@@ -425,7 +432,10 @@ fn judge(answer: Answer, snapshot: &Snapshot) -> Result<Attempt, RestoreError> {
         Answer::Rejected {
             reason: RejectReason::Corrupt,
             detail,
-        } => Ok(Attempt::Damaged(format!("corrupt on arrival: {detail}"))),
+        } => {
+            let problem = format!("corrupt on arrival: {detail}");
+            Ok(Attempt::Damaged(problem, Recheck::Unknown))
+        }
         Answer::Rejected { reason, detail } => Ok(Attempt::Rejected(format!(
             "rejected by the broker ({reason:?}): {detail}"
         ))),

@@ -104,8 +104,13 @@ impl Pipeline {
             };
             if let Err(error) = whole.await {
                 if matches!(error, CatalogError::Undermined { .. }) {
-                    self.quarantine_if_still_corrupt(info, &snapshot.manifest, snapshot.digest)
-                        .await?;
+                    self.quarantine_if_still_corrupt(
+                        &self.plane,
+                        info,
+                        &snapshot.manifest,
+                        snapshot.digest,
+                    )
+                    .await?;
                 }
                 return Err(scope().snapshot(kept.key).error(error));
             }

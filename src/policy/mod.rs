@@ -5,12 +5,14 @@
 
 mod compaction;
 mod decision;
+mod drill;
 mod options;
 mod pace;
 mod retention;
 
 pub use compaction::{CompactionPlan, Debt, NoCut, plan_compaction, truncation_debt};
 pub use decision::{Decision, Facts, NotDue, NotMine, ReplicaFacts, Role, Trigger, decide};
+pub use drill::{DrillCandidate, choose_drill};
 pub use options::{Options, Uploader, VerifyLevel};
 pub use pace::Pace;
 pub use retention::{Candidate, EvictReason, KeepReason, RetentionPlan, Verdict, plan_retention};

@@ -33,6 +33,19 @@ pub(super) struct Newest {
     head_start: Duration,
 }
 
+/// The drills of one partition.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DrillMemory {
+    /// End of the last one that came to a result; before there was one, when the partition was first seen.
+    pub(super) idle_since: Instant,
+    /// Those in a row that did not succeed.
+    pub(super) failures: u32,
+    /// After one that did not: from here on it may be tried again, out of turn.
+    pub(super) retry_at: Option<Instant>,
+    /// Wall time at which one last succeeded; for people.
+    pub(super) last_success: Option<Duration>,
+}
+
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is one independent fact"
@@ -69,6 +82,7 @@ pub(super) struct Memory {
     pub(super) entries_per_sec: f64,
     /// Wall time at which a new proven snapshot was last seen; for people.
     pub(super) last_success: Option<Duration>,
+    pub(super) drills: DrillMemory,
 }
 
 impl Memory {
@@ -106,6 +120,12 @@ impl Memory {
             growth,
             entries_per_sec: 0.0,
             last_success: None,
+            drills: DrillMemory {
+                idle_since: now,
+                failures: 0,
+                retry_at: None,
+                last_success: None,
+            },
         }
     }
 

@@ -1,11 +1,14 @@
 //! The loop: tick, assess every partition, run visits within bounds, remember.
 //!
+//! Beside the visits one drill at a time, when it is time for one ([`drills`]).
+//!
 //! One task owns all memory, so nothing here is locked. Visits run as tasks of a [`JoinSet`] that dies with the
 //! scheduler; at most one per partition, at most `max_concurrent` that take a snapshot, at most
 //! [`LIGHT_VISITS`] others. Waiting ones start most overdue first, whoever waited; a partition that failed
 //! backs off without holding a slot.
 
 mod command;
+mod drills;
 mod finish;
 mod memory;
 mod need;
@@ -36,6 +39,7 @@ use crate::{
     retry::Backoff,
     supervisor::Heartbeat,
 };
+use drills::{Drills, sleep_until_some};
 use memory::{Memory, Pause};
 use need::Need;
 
@@ -72,6 +76,8 @@ pub struct SchedulerOptions {
     pub max_concurrent: NonZeroUsize,
     /// Topics to look after.
     pub topics: TopicFilter,
+    /// Between two drills; none = there are none.
+    pub drill_interval: Option<Duration>,
     /// How long running visits may go on after a stop.
     pub shutdown_grace: Duration,
 }
@@ -98,6 +104,7 @@ pub struct Scheduler {
     pauses: HashMap<TopicPartition, Pause>,
     waiting: BTreeMap<TopicPartition, Need>,
     visits: JoinSet<Finished>,
+    drills: Drills,
     /// What runs: the partition, and whether it holds one of the few slots.
     running: HashMap<task::Id, (TopicPartition, bool)>,
     heavy_running: usize,
@@ -117,6 +124,10 @@ impl Scheduler {
     ) -> Self {
         let board = pipeline.board.clone();
         let next_tick = pipeline.clock.now();
+        let drills = Drills::new(
+            options.drill_interval.filter(|_| options.enabled),
+            next_tick,
+        );
         Self {
             pipeline,
             board,
@@ -128,6 +139,7 @@ impl Scheduler {
             pauses: HashMap::new(),
             waiting: BTreeMap::new(),
             visits: JoinSet::new(),
+            drills,
             running: HashMap::new(),
             heavy_running: 0,
             light_running: 0,
@@ -148,12 +160,15 @@ impl Scheduler {
         let stop = self.stop.clone();
         let mut heartbeat = std::mem::replace(&mut self.heartbeat, Heartbeat::none());
         self.pipeline.metrics.set_loop_running(self.options.enabled);
+        self.begin_drills();
         loop {
+            let drill_at = self.drills.next_at();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = heartbeat.beat() => {}
                 Some(finished) = self.visits.join_next_with_id() => self.absorb(finished),
+                Some(drilled) = self.drills.running.join_next() => self.drilled(drilled),
                 Some(command) = self.commands.recv() => {
                     // A broker that does not answer must not delay a stop.
                     tokio::select! {
@@ -170,6 +185,7 @@ impl Scheduler {
                         () = self.tick() => {}
                     }
                 }
+                () = sleep_until_some(drill_at) => self.start_drill(),
             }
             self.start_visits();
             self.show_load();
@@ -280,6 +296,8 @@ impl Scheduler {
     async fn drain(&mut self) {
         self.commands.close();
         self.waiting.clear();
+        // It reads only, and ends by itself at once: nobody waits for it.
+        self.drills.running.abort_all();
         let running = self.visits.len();
         if running > 0 {
             tracing::info!(

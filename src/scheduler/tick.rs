@@ -218,6 +218,7 @@ impl Scheduler {
             debt_entries: debt.map_or(0, |debt| debt.entries),
             debt_bytes: debt.map_or(0, |debt| debt.bytes),
             restore_estimate_secs,
+            last_drill_success: memory.drills.last_success,
         };
         self.pipeline.metrics.set_partition(partition, &sample);
         let newest_id = snapshot.map_or_else(String::new, |snapshot| snapshot.id.to_string());

@@ -166,6 +166,8 @@ fn wire_daemon(daemon: DaemonStatus) -> v1::DaemonStatus {
         last_tick_at_unix_ms: daemon.last_tick_at_unix_ms,
         in_flight: daemon.in_flight,
         queued: daemon.queued,
+        drill_interval_secs: daemon.drill_interval_secs,
+        drilling: daemon.drilling,
     }
 }
 
@@ -194,5 +196,11 @@ fn wire_status(status: PartitionStatus) -> v1::PartitionStatus {
         truncation_debt_bytes: status.truncation_debt_bytes,
         truncation_held_by: status.truncation_held_by.into_owned(),
         restore_estimate_secs: status.restore_estimate_secs,
+        last_drill_outcome: status.last_drill_outcome.into_owned(),
+        last_drill_at_unix_ms: status.last_drill_at_unix_ms,
+        last_drill_snapshot_id: status.last_drill_snapshot_id,
+        last_drill_problem: status.last_drill_problem,
+        last_drill_success_at_unix_ms: status.last_drill_success_at_unix_ms,
+        last_drill_success_ms: status.last_drill_success_ms,
     }
 }

@@ -104,7 +104,9 @@ families! {
     TRUNCATION_DEBT_BYTES: Gauge "truncation_debt_bytes" ["topic", "partition"] "bytes",
         "Their part of the log's size on disk.", "Your disk fills up with it.";
     RESTORE_ESTIMATE: Gauge "restore_estimate_seconds" ["topic", "partition"] "seconds",
-        "Time to restore the newest proven snapshot at the speed measured lately: of restores, for want of them of reading back for proofs. 0 = no snapshot, or nothing measured yet.", "Longer than you want to wait for a broker, or than half of DELETE_GRACE_SECS.";
+        "Time to restore the newest proven snapshot at the speed measured lately: of restores, for want of them of drills, and then of reading back for proofs. 0 = no snapshot, or nothing measured yet.", "Longer than you want to wait for a broker, or than half of DELETE_GRACE_SECS.";
+    LAST_DRILL_SUCCESS: Gauge "last_drill_success_timestamp_seconds" ["topic", "partition"] "seconds since the Unix epoch",
+        "When this process last drilled the partition with success; 0 = not yet.", "Older than DRILL_INTERVAL_SECS times the number of hosted partitions, twice.";
     PARTITION_SERIES_DROPPED: Counter "partition_series_dropped_total" [] "updates",
         "Updates of partitions that got no series because 2000 partitions have one.", "Grows: use the status of the admin service instead.";
     RAW_BYTES: Counter "raw_bytes_total" [] "bytes",
@@ -137,6 +139,12 @@ families! {
         "Bootstrap calls that ended.", "`not_covered`, `none_verifies` or `identity`; `store_unavailable` that lasts.";
     BOOTSTRAP_DURATION: Histogram "bootstrap_duration_seconds" [] "seconds",
         "Time from the call to its outcome.", "Longer than DELETE_GRACE_SECS.";
+    DRILLS: Counter "drills_total" ["outcome"] "drills",
+        "Drills that ended. `nothing`: no proven snapshot, or it was retired while it was read. `yielded`: left or was put off for a Bootstrap.", "Any `damaged`; `failed` again and again; `yielded` without `success`.";
+    DRILL_DURATION: Histogram "drill_duration_seconds" [] "seconds",
+        "Time that successful drills took.", "Longer than DELETE_GRACE_SECS, or than DRILL_INTERVAL_SECS.";
+    DRILL_INTERVAL: Gauge "drill_interval_seconds" [] "seconds",
+        "DRILL_INTERVAL_SECS; 0 = drills are off.", "";
     STORE_REQUESTS: Counter "store_requests_total" ["method", "code"] "calls",
         "Calls to the object store, by answer. Retries inside one call are not counted.", "`denied`, `full` or `bad_length`; a steady rate of `unavailable` or `timeout`.";
     STORE_REQUEST_DURATION: Histogram "store_request_duration_seconds" ["method"] "seconds",

@@ -152,6 +152,24 @@ label! {
 }
 
 label! {
+    /// How a drill ended.
+    DrillResult {
+        /// All of the snapshot was read, and all of it is right.
+        Success => "success",
+        /// It is not what its manifest says; it was marked.
+        Damaged => "damaged",
+        /// It could not be looked at.
+        Failed => "failed",
+        /// There was nothing to read, or it was retired meanwhile.
+        Nothing => "nothing",
+        /// A Bootstrap came first.
+        Yielded => "yielded",
+        /// The process stops.
+        Cancelled => "cancelled",
+    }
+}
+
+label! {
     /// How a Bootstrap call ended.
     BootstrapResult {
         /// The broker installed a snapshot.

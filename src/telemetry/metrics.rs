@@ -8,8 +8,8 @@ use thiserror::Error;
 use super::{
     families as f,
     labels::{
-        BlockReason, BootstrapResult, DebtReason, DeleteReason, Operation, Outcome, StoreCode,
-        StoreMethod,
+        BlockReason, BootstrapResult, DebtReason, DeleteReason, DrillResult, Operation, Outcome,
+        StoreCode, StoreMethod,
     },
     partitions::{PartitionSample, PartitionSeries},
     series::{self, By},
@@ -73,6 +73,9 @@ struct Inner {
     divergence: IntCounter,
     bootstrap_requests: By<BootstrapResult, IntCounter>,
     bootstrap_duration: Histogram,
+    drills: By<DrillResult, IntCounter>,
+    drill_duration: Histogram,
+    drill_interval: IntGauge,
     store_requests: By<StoreMethod, By<StoreCode, IntCounter>>,
     store_request_duration: By<StoreMethod, Histogram>,
 }
@@ -125,6 +128,9 @@ impl Metrics {
             divergence: series::counter(r, &f::DIVERGENCE)?,
             bootstrap_requests: series::counters_by(r, &f::BOOTSTRAP_REQUESTS)?,
             bootstrap_duration: series::histogram(r, &f::BOOTSTRAP_DURATION, &OPERATION_BUCKETS)?,
+            drills: series::counters_by(r, &f::DRILLS)?,
+            drill_duration: series::histogram(r, &f::DRILL_DURATION, &OPERATION_BUCKETS)?,
+            drill_interval: series::gauge(r, &f::DRILL_INTERVAL)?,
             store_requests: series::counters_by_two(r, &f::STORE_REQUESTS)?,
             store_request_duration: series::histograms_by(
                 r,
@@ -302,6 +308,23 @@ impl Metrics {
             counter.inc();
         }
         self.inner.bootstrap_duration.observe(elapsed.as_secs_f64());
+    }
+
+    /// A drill ended.
+    pub fn drill_ended(&self, result: DrillResult, elapsed: Duration) {
+        if let Some(counter) = self.inner.drills.get(result) {
+            counter.inc();
+        }
+        if result == DrillResult::Success {
+            self.inner.drill_duration.observe(elapsed.as_secs_f64());
+        }
+    }
+
+    /// Between two drills; none = there are none.
+    pub fn set_drill_interval(&self, interval: Option<Duration>) {
+        let secs = interval.map_or(0, |interval| interval.as_secs());
+        let value = i64::try_from(secs).unwrap_or(i64::MAX);
+        self.inner.drill_interval.set(value);
     }
 
     /// The store answered a request, or failed to.

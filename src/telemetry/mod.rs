@@ -8,8 +8,8 @@ mod partitions;
 mod series;
 
 pub use labels::{
-    BlockReason, BootstrapResult, DebtReason, DeleteReason, Label, Operation, Outcome, StoreCode,
-    StoreMethod,
+    BlockReason, BootstrapResult, DebtReason, DeleteReason, DrillResult, Label, Operation, Outcome,
+    StoreCode, StoreMethod,
 };
 pub use metrics::{InFlight, Metrics, MetricsError};
 pub use partitions::{PARTITION_SERIES_MAX, PartitionSample};

@@ -35,6 +35,8 @@ pub struct PartitionSample {
     pub debt_bytes: u64,
     /// Seconds to restore the newest proven snapshot; 0 = not known.
     pub restore_estimate_secs: u64,
+    /// Wall time since the Unix epoch at which a drill last succeeded; none = not yet.
+    pub last_drill_success: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -51,6 +53,7 @@ pub(super) struct PartitionSeries {
     debt_entries: IntGaugeVec,
     debt_bytes: IntGaugeVec,
     restore_estimate: IntGaugeVec,
+    last_drill_success: GaugeVec,
 }
 
 impl PartitionSeries {
@@ -70,6 +73,7 @@ impl PartitionSeries {
             debt_entries: series::int_gauges(registry, &f::TRUNCATION_DEBT_ENTRIES)?,
             debt_bytes: series::int_gauges(registry, &f::TRUNCATION_DEBT_BYTES)?,
             restore_estimate: series::int_gauges(registry, &f::RESTORE_ESTIMATE)?,
+            last_drill_success: series::float_gauges(registry, &f::LAST_DRILL_SUCCESS)?,
         })
     }
 
@@ -107,6 +111,8 @@ impl PartitionSeries {
         set_int(&self.debt_bytes, labels, sample.debt_bytes);
         let estimate = sample.restore_estimate_secs;
         set_int(&self.restore_estimate, labels, estimate);
+        let seconds = sample.last_drill_success.unwrap_or_default().as_secs_f64();
+        set_float(&self.last_drill_success, labels, seconds);
     }
 
     pub(super) fn retain(&self, is_hosted: impl Fn(&TopicPartition) -> bool) {
@@ -123,7 +129,9 @@ impl PartitionSeries {
         let number = partition.partition.to_string();
         let labels = [partition.topic.as_str(), number.as_str()];
         // An error means that the series is gone already.
-        let _ = self.last_success.remove_label_values(&labels);
+        for vec in [&self.last_success, &self.last_drill_success] {
+            let _ = vec.remove_label_values(&labels);
+        }
         for vec in [
             &self.last_included_index,
             &self.log_entries_since_snapshot,

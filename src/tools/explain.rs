@@ -1,5 +1,5 @@
-//! Why a partition was or was not snapshotted, how far its log is truncated and what holds the rest, and what retention
-//! would evict next: in sentences, each with its numbers.
+//! Why a partition was or was not snapshotted, how far its log is truncated and what holds the rest, what retention would
+//! evict next, and how its drills went: in sentences, each with its numbers.
 
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Explanation {
     pub truncation: Vec<String>,
     /// What would be evicted.
     pub retention: Vec<String>,
+    /// Whether a restore was tried lately, and how long one takes.
+    pub drills: Vec<String>,
 }
 
 /// What is known about one partition.
@@ -46,6 +48,7 @@ impl Subject<'_> {
             snapshots: self.snapshots(),
             truncation: self.truncation(),
             retention: self.retention(),
+            drills: self.drills(),
         }
     }
 
@@ -210,6 +213,50 @@ impl Subject<'_> {
                 "With the next proven snapshot {id} would be evicted."
             )),
         }
+        told
+    }
+    fn drills(&self) -> Vec<String> {
+        let status = self.status;
+        let partition = format!("{}/{}", status.topic, status.partition);
+        let mut told = vec![match self.daemon.drill_interval_secs {
+            0 => format!(
+                "Drills are off (DRILL_INTERVAL_SECS is 0); `chronik-snapshotd drill {partition}` makes one now."
+            ),
+            secs => {
+                format!("One partition is drilled every {secs} s (DRILL_INTERVAL_SECS), in turn.")
+            }
+        }];
+        if self.daemon.drilling == partition {
+            told.push("It is being drilled now.".to_owned());
+        }
+        let ago = |unix_ms: i64| {
+            let at = Duration::from_millis(unix_ms.unsigned_abs());
+            self.now.saturating_sub(at).as_secs()
+        };
+        match (&*status.last_drill_outcome, status.last_drill_at_unix_ms) {
+            ("", _) => told.push("It was not drilled since the daemon started.".to_owned()),
+            ("success", at) => told.push(format!(
+                "{} was restored in {} ms for practice {} s ago, and all of it was right.",
+                status.last_drill_snapshot_id,
+                status.last_drill_success_ms,
+                ago(at)
+            )),
+            (outcome, at) => {
+                told.push(format!(
+                    "The last drill, {} s ago, {outcome}: {}",
+                    ago(at),
+                    status.last_drill_problem
+                ));
+                if status.last_drill_success_at_unix_ms != 0 {
+                    let secs = ago(status.last_drill_success_at_unix_ms);
+                    told.push(format!("The last one that succeeded was {secs} s ago."));
+                }
+            }
+        }
+        told.push(match status.restore_estimate_secs {
+            0 => "How long a restore takes is not known yet.".to_owned(),
+            secs => format!("A restore of the newest proven snapshot takes about {secs} s."),
+        });
         told
     }
 }

@@ -6,6 +6,7 @@
 mod copy;
 mod cut;
 mod doctor;
+mod drill;
 mod error;
 mod explain;
 mod list;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub use copy::{Copied, Copier, CopyWork, Damaged, check_places};
 pub use cut::CutReport;
 pub use doctor::{Diagnosis, Doctor, Finding, Level};
+pub use drill::{DrillState, DrillWork, Drilled, PartitionDrill};
 pub use error::ToolError;
 pub use explain::{Explanation, Subject};
 pub use list::{Filter, Listing, SnapshotInfo, UnreadableInfo, Verified};

@@ -155,18 +155,18 @@ impl Tools {
             verdict.problem = problem;
             verdict.state = State::Damaged;
             // A file that is gone may mean that the whole snapshot is.
-            match self
-                .catalog
-                .read_manifest(&manifest.partition, snapshot.id)
-                .await
-            {
-                Err(CatalogError::Store(error)) if error.is_not_found() => {
-                    verdict.state = State::Retired;
-                }
-                _ => {}
+            if self.is_retired(snapshot).await {
+                verdict.state = State::Retired;
             }
         }
         Ok(verdict)
+    }
+
+    /// Its manifest is gone.
+    pub(super) async fn is_retired(&self, snapshot: &Snapshot) -> bool {
+        let partition = &snapshot.manifest.partition;
+        let read = self.catalog.read_manifest(partition, snapshot.id).await;
+        matches!(read, Err(CatalogError::Store(error)) if error.is_not_found())
     }
 
     /// What is wrong with a snapshot, if something is.

@@ -141,6 +141,34 @@ pub static MAX_CONCURRENT_RESTORES: OptionSpec = OptionSpec {
 };
 
 /// See [`OptionSpec::effect`].
+pub static DRILL_INTERVAL_SECS: OptionSpec = OptionSpec {
+    key: "DRILL_INTERVAL_SECS",
+    group: Group::Drills,
+    kind: ValueKind::Whole {
+        min: 0,
+        max: 31_536_000,
+    },
+    default: DefaultValue::Value("0"),
+    unit: "seconds",
+    effect: "Every so often, half to one and a half of it at random, the newest proven snapshot of one hosted partition is read completely, as a restore reads it, and thrown away; least recently drilled first. What does not verify is quarantined. 0 = no drills.",
+    interaction: "Needs ENABLED=true. A round takes this time for each hosted partition. Drills leave when a Bootstrap begins, and are tried again.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static MAX_DRILL_BYTES_PER_SEC: OptionSpec = OptionSpec {
+    key: "MAX_DRILL_BYTES_PER_SEC",
+    group: Group::Drills,
+    kind: ValueKind::Whole {
+        min: 0,
+        max: u64::MAX,
+    },
+    default: DefaultValue::Value("33554432"),
+    unit: "bytes per second",
+    effect: "Limit on stored bytes that drills read from the object store. 0 = no limit. Restores and proofs are not limited.",
+    interaction: "A drill that takes longer than DELETE_GRACE_SECS may find its files deleted; that is no damage.",
+};
+
+/// See [`OptionSpec::effect`].
 pub static BROKER_ENDPOINT: OptionSpec = OptionSpec {
     key: "BROKER_ENDPOINT",
     group: Group::Network,

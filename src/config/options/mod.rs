@@ -53,6 +53,8 @@ pub enum Group {
     Data,
     /// Seeding brokers.
     Bootstrap,
+    /// Restores for practice.
+    Drills,
     /// Where the broker is and where the sidecar listens.
     Network,
     /// The process itself.
@@ -63,11 +65,12 @@ pub enum Group {
 
 impl Group {
     /// Every chapter, in order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Snapshots,
         Self::Keeping,
         Self::Data,
         Self::Bootstrap,
+        Self::Drills,
         Self::Network,
         Self::Process,
         Self::ObjectStore,
@@ -80,6 +83,7 @@ impl Group {
             Self::Keeping => "Truncation and retention",
             Self::Data => "Compression and verification",
             Self::Bootstrap => "Bootstrap",
+            Self::Drills => "Drills",
             Self::Network => "Network",
             Self::Process => "Process",
             Self::ObjectStore => "Object store",
@@ -201,6 +205,8 @@ pub static TABLE: &[&OptionSpec] = &[
     &PROGRESS_TIMEOUT_SECS,
     &BOOTSTRAP_ENABLED,
     &MAX_CONCURRENT_RESTORES,
+    &DRILL_INTERVAL_SECS,
+    &MAX_DRILL_BYTES_PER_SEC,
     &BROKER_ENDPOINT,
     &LISTEN,
     &METRICS_LISTEN,

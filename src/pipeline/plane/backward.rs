@@ -22,7 +22,7 @@ pub(super) use self::{
     stages::{Depth, Job, run},
     windows::{At, blocks_of},
 };
-use super::{CHUNK_MAX_BYTES, DataPlane, Folder, RawChunk, buffers::Buffers};
+use super::{CHUNK_MAX_BYTES, DataPlane, Folder, RawChunk, buffers::Buffers, busy::Busy};
 use crate::{
     error::Kind,
     format::{FormatError, Manifest, PartHasher},
@@ -168,6 +168,8 @@ pub async fn read_parts(
         manifest,
         parts,
         depth: Depth::Decode,
+        rate: &plane.rates.read,
+        busy: Busy::default(),
         buffers: Buffers::default(),
         progress: &plane.read,
     };

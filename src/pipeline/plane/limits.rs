@@ -10,7 +10,12 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{rate::RateLimit, speed::Speed, workers::Workers};
+use super::{
+    drill::{DrillShare, Restores},
+    rate::RateLimit,
+    speed::Speed,
+    workers::Workers,
+};
 use crate::format::SNAP_FILE_MAX_BYTES;
 
 /// Memory for restores: one at full speed and one with a block less in flight, or three in their narrowest shape.
@@ -35,6 +40,10 @@ pub struct DataPlane {
     pub restore_speed: Speed,
     /// How fast snapshots were read back.
     pub verify_speed: Speed,
+    /// Restores that are under way: drills give way to them.
+    pub restores: Restores,
+    /// What drills have of their own.
+    pub drill: DrillShare,
     /// Most stored bytes of one `.snap`; [`SNAP_FILE_MAX_BYTES`] but in tests.
     pub file_max_bytes: u64,
 }
@@ -46,6 +55,8 @@ impl DataPlane {
             budget,
             restore_budget: MemoryBudget::new(RESTORE_BUDGET_BYTES),
             restore_workers: workers.of_normal_priority(),
+            drill: DrillShare::new(workers.clone()),
+            restores: Restores::default(),
             workers,
             rates,
             read: ReadProgress::default(),
@@ -60,12 +71,12 @@ impl DataPlane {
         self.budget.in_use_bytes() > 0 || self.restore_budget.in_use_bytes() > 0
     }
 
-    /// Time to restore `raw_bytes`, by the restores lately, for want of them by what was read back; of either, small
-    /// ones only for want of large ones. None before there was any.
+    /// Time to restore `raw_bytes`, by the restores lately, for want of them by drills, and then by what was read back
+    /// for proofs; of each, small ones only for want of large ones of any. None before there was any.
     pub fn restore_time(&self, raw_bytes: u64) -> Option<Duration> {
-        let (restores, proofs) = (&self.restore_speed, &self.verify_speed);
-        let by_large = [restores, proofs].map(|speed| speed.time_by_large(raw_bytes));
-        let by_small = [restores, proofs].map(|speed| speed.time_by_small(raw_bytes));
+        let speeds = [&self.restore_speed, &self.drill.speed, &self.verify_speed];
+        let by_large = speeds.map(|speed| speed.time_by_large(raw_bytes));
+        let by_small = speeds.map(|speed| speed.time_by_small(raw_bytes));
         by_large.into_iter().chain(by_small).flatten().next()
     }
 }
@@ -94,6 +105,8 @@ pub struct Rates {
     pub pace: RateLimit,
     /// Stored bytes that leave for the store.
     pub upload: RateLimit,
+    /// Stored bytes that come from the store; limited for drills only.
+    pub read: RateLimit,
 }
 
 /// A counted number of bytes for data in flight, whatever the snapshots' sizes.
@@ -105,6 +118,8 @@ pub struct Rates {
 pub struct MemoryBudget {
     pages: Arc<Semaphore>,
     total_pages: u32,
+    /// What all of it is a part of.
+    lent: Option<Arc<Reservation>>,
 }
 
 /// Unit of counting.
@@ -119,6 +134,16 @@ impl MemoryBudget {
         Self {
             pages: Arc::new(Semaphore::new(total_pages as usize)),
             total_pages,
+            lent: None,
+        }
+    }
+
+    /// A budget of what is reserved of another one. That stays reserved for as long as anything of this one is.
+    pub fn within(reservation: Reservation) -> Self {
+        let budget = Self::new(reservation.bytes());
+        Self {
+            lent: Some(Arc::new(reservation)),
+            ..budget
         }
     }
 
@@ -139,6 +164,7 @@ impl MemoryBudget {
         Some(Reservation {
             bytes: u64::from(pages) * PAGE_BYTES,
             permit: Some(permit),
+            lent: self.lent.clone(),
         })
     }
 
@@ -150,6 +176,7 @@ impl MemoryBudget {
             bytes: u64::from(pages) * PAGE_BYTES,
             // The semaphore is never closed, so this is always Some.
             permit: permit.ok(),
+            lent: self.lent.clone(),
         }
     }
 }
@@ -179,6 +206,8 @@ pub struct Reservation {
     bytes: u64,
     #[expect(dead_code, reason = "held for its drop")]
     permit: Option<OwnedSemaphorePermit>,
+    #[expect(dead_code, reason = "held for its drop")]
+    lent: Option<Arc<Reservation>>,
 }
 
 impl Reservation {
@@ -203,5 +232,17 @@ mod tests {
         assert!(waits.await.is_err());
         drop(first);
         assert_eq!(budget.reserve(u64::MAX).await.bytes(), 10 << 20);
+    }
+
+    #[tokio::test]
+    async fn what_is_lent_is_back_when_the_last_of_it_is_given_back() {
+        let budget = MemoryBudget::new(10 << 20);
+        let lent = MemoryBudget::within(budget.reserve(6 << 20).await);
+        assert_eq!(lent.total_bytes(), 6 << 20);
+        let part = lent.reserve(1 << 20).await;
+        drop(lent);
+        assert_eq!(budget.in_use_bytes(), 6 << 20);
+        drop(part);
+        assert_eq!(budget.in_use_bytes(), 0);
     }
 }

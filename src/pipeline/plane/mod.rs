@@ -3,6 +3,8 @@
 mod ahead;
 mod backward;
 mod buffers;
+mod busy;
+mod drill;
 mod forward;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
@@ -13,6 +15,7 @@ mod verify;
 mod workers;
 
 pub use backward::{ReadError, read_blocks, read_parts};
+pub use drill::{DRILL_BUDGET_BYTES, DrillShare, RestoreUnderWay, Restores};
 pub use forward::{PartPlan, WriteError, Written, write_blocks};
 pub use limits::{DataPlane, MemoryBudget, RESTORE_BUDGET_BYTES, Rates, ReadProgress, Reservation};
 pub use rate::RateLimit;

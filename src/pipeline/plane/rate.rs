@@ -44,6 +44,11 @@ impl RateLimit {
             .store(bytes_per_sec, Ordering::Relaxed);
     }
 
+    /// There is a limit now.
+    pub fn is_limited(&self) -> bool {
+        self.line.bytes_per_sec.load(Ordering::Relaxed) > 0
+    }
+
     /// Bytes taken so far, limit or not.
     pub fn taken_bytes(&self) -> u64 {
         self.line.taken_bytes.load(Ordering::Relaxed)

@@ -9,6 +9,7 @@ use super::{
     ahead::Ahead,
     backward::{Depth, Job, Sink, blocks_of, run},
     buffers::Buffers,
+    busy::Busy,
 };
 use crate::format::{CheckedObject, FileExtent, Manifest, check_stored};
 
@@ -62,6 +63,8 @@ async fn verify(
         let job = Job {
             budget: &plane.budget,
             workers: &plane.workers,
+            rate: &plane.rates.read,
+            busy: Busy::default(),
             folder,
             manifest,
             parts: parts_in(scope, manifest, &extents),

@@ -9,8 +9,9 @@ use tokio::{
 };
 
 /// Added to the threads' nice value: they get what the broker, and the rest of this process, leave.
-#[cfg(target_os = "linux")]
 const NICE: i32 = 10;
+/// The same of drills' threads, which get what snapshots leave. Not the most there is: a block that is begun is to end.
+const DRILL_NICE: i32 = 15;
 
 /// A bounded number of threads. Clones share them.
 #[derive(Debug, Clone)]
@@ -34,12 +35,25 @@ enum Place {
 impl Workers {
     /// `count` threads of low priority.
     pub fn new(count: NonZeroUsize) -> io::Result<Self> {
+        Self::with_nice(count, NICE)
+    }
+
+    /// One thread of a priority below that of the others.
+    pub fn for_drills() -> io::Result<Self> {
+        Self::with_nice(NonZeroUsize::MIN, DRILL_NICE)
+    }
+
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(unused_variables, reason = "only on Linux is it a thread's own")
+    )]
+    fn with_nice(count: NonZeroUsize, nice: i32) -> io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
         builder.worker_threads(count.get()).thread_name("codec");
         #[cfg(target_os = "linux")]
-        builder.on_thread_start(|| {
+        builder.on_thread_start(move || {
             // On Linux a nice value is a thread's own. Without it the work is done all the same.
-            if let Err(error) = rustix::process::nice(NICE) {
+            if let Err(error) = rustix::process::nice(nice) {
                 tracing::warn!(%error, "the codec threads keep their priority");
             }
         });
@@ -132,6 +146,9 @@ mod tests {
         let theirs = workers.start(|| rustix::process::getpriority_process(None).unwrap());
         assert_eq!(theirs.await.await.unwrap(), (ours + NICE).min(19));
         assert_eq!(rustix::process::getpriority_process(None).unwrap(), ours);
+        let drills = Workers::for_drills().unwrap();
+        let drills = drills.start(|| rustix::process::getpriority_process(None).unwrap());
+        assert_eq!(drills.await.await.unwrap(), (ours + DRILL_NICE).min(19));
 
         let (release, wait) = std::sync::mpsc::channel::<()>();
         let first = workers.start(move || wait.recv().unwrap()).await;

@@ -19,9 +19,10 @@ use crate::{
         check_stored,
     },
     pipeline::plane::{
-        Folder, MemoryBudget, ReadProgress, Reservation, Workers,
+        Folder, MemoryBudget, RateLimit, ReadProgress, Reservation, Workers,
         ahead::Ahead,
         buffers::{Buffer, Buffers},
+        busy::{Busy, UnderWay},
         limits::reserve_shape,
     },
 };
@@ -49,6 +50,10 @@ pub(in crate::pipeline) struct Job<'a> {
     /// Positions of the parts, in order.
     pub(in crate::pipeline) parts: Vec<usize>,
     pub(in crate::pipeline) depth: Depth,
+    /// Bandwidth of the reads.
+    pub(in crate::pipeline) rate: &'a RateLimit,
+    /// Knows how long something was read or worked on.
+    pub(in crate::pipeline) busy: Busy,
     /// Raw blocks in flight lie in these.
     pub(in crate::pipeline) buffers: Buffers,
     /// Is told of every block that was handed on.
@@ -60,10 +65,11 @@ struct Pending {
     at: At,
     checked: JoinHandle<Result<Bytes, FormatError>>,
     slot: Option<OwnedSemaphorePermit>,
+    busy: UnderWay,
 }
 
 /// Reads the parts of `job` and hands the raw bytes of each block to `sink` in order; with [`Depth::Stored`] nothing.
-/// How long it took, the wait for memory left out.
+/// How long it took; the wait for memory is left out, and so are waits for the limit on bandwidth.
 pub(in crate::pipeline) async fn run(
     job: Job<'_>,
     sink: &mut Sink<'_>,
@@ -77,7 +83,11 @@ pub(in crate::pipeline) async fn run(
         job.fetch(shape.ahead, &free, &memory, to_sink),
         job.hand_on(from_workers, sink),
     )?;
-    Ok(begun.elapsed())
+    Ok(if job.rate.is_limited() {
+        job.busy.total()
+    } else {
+        begun.elapsed()
+    })
 }
 
 /// How wide a run is.
@@ -132,12 +142,19 @@ impl Job<'_> {
                 && let Some(window) = rest.next()
             {
                 let file = self.manifest.references[window.file as usize].clone();
-                reads.start(read(self.folder.clone(), file, window));
+                let (folder, rate, busy) =
+                    (self.folder.clone(), self.rate.clone(), self.busy.clone());
+                reads.start(async move {
+                    rate.take(window.len_bytes()).await;
+                    let busy = busy.begin();
+                    let read = read(folder, file, window).await;
+                    read.map(|(window, bytes)| (window, bytes, busy))
+                });
             }
             let Some(answer) = reads.next().await else {
                 return Ok(());
             };
-            let (window, bytes) = answer.map_err(ReadError::Worker)??;
+            let (window, bytes, _busy) = answer.map_err(ReadError::Worker)??;
             for at in window.blocks {
                 let slot = Arc::clone(free).acquire_owned().await.ok();
                 let start = at.of(self.manifest).offset_bytes - window.bytes.start;
@@ -179,6 +196,7 @@ impl Job<'_> {
             at,
             checked: self.workers.start(work).await,
             slot,
+            busy: self.busy.begin(),
         }
     }
 
@@ -188,14 +206,20 @@ impl Job<'_> {
         mut from_workers: mpsc::Receiver<Pending>,
         sink: &mut Sink<'_>,
     ) -> Result<(), ReadError> {
-        while let Some(Pending { at, checked, slot }) = from_workers.recv().await {
+        while let Some(pending) = from_workers.recv().await {
+            let Pending {
+                at,
+                checked,
+                slot,
+                busy,
+            } = pending;
             let checked = checked.await.map_err(ReadError::Worker)?;
             let raw = checked.map_err(|source| ReadError::damage(self.manifest, at, source))?;
             if self.depth == Depth::Decode {
                 sink.take(at.part, raw).await?;
             }
             self.progress.add(at.of(self.manifest).raw_len_bytes.into());
-            drop(slot);
+            drop((slot, busy));
         }
         Ok(())
     }

@@ -71,6 +71,10 @@ fn next_window(
 }
 
 impl Window {
+    pub(super) fn len_bytes(&self) -> u64 {
+        self.bytes.end - self.bytes.start
+    }
+
     fn takes(&self, block: BlockRef) -> bool {
         block.file == self.file
             && block.offset_bytes == self.bytes.end
