@@ -30,7 +30,7 @@ pub(crate) struct SimBroker {
     pub(crate) number: usize,
 }
 
-fn unreachable(call: &'static str) -> BrokerError {
+pub(crate) fn unreachable(call: &'static str) -> BrokerError {
     BrokerError::Unreachable {
         call,
         source: Box::new(tonic::Status::unavailable("simulated")),

@@ -14,6 +14,7 @@ mod broker;
 mod bucket;
 mod checks;
 mod damage;
+mod drills;
 mod events;
 mod group;
 #[cfg(feature = "mutations")]
@@ -132,10 +133,30 @@ fn no_schedule_breaks_a_promise() {
     );
 }
 
+/// Drills on top of everything: no promise breaks, nobody is asked, nothing is written but marks, and what they say is
+/// true.
+#[test]
+fn drills_change_nothing() {
+    let schedules = number_from_env("SIMULATION_SCHEDULES").unwrap_or(500) / 4;
+    let with_drills = |profile: &mut Profile| profile.drills = true;
+    let (failed, counts, ran) = search(schedules, |_| true, with_drills);
+    println!("{ran} schedules with drills: {counts:?}");
+    if let Some((seed, violation)) = failed {
+        show(seed, &run(seed, with_drills, true), TAIL);
+        panic!(
+            "seed {seed}: {violation}\nreplay: SIMULATION_DRILLS=1 SIMULATION_SEED={seed} cargo test --test simulation replay -- --nocapture"
+        );
+    }
+    assert!(counts.drilled > schedules, "hardly any drill: {counts:?}");
+    assert!(counts.quarantined > 0 && counts.installed > 0, "{counts:?}");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 0..20 {
-        let (first, second) = (run(seed, |_| {}, true), run(seed, |_| {}, true));
+        // Every other one with drills.
+        let day = |profile: &mut Profile| profile.drills = seed % 2 == 1;
+        let (first, second) = (run(seed, day, true), run(seed, day, true));
         let other = first
             .trace
             .iter()
@@ -147,8 +168,9 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
-/// With the feature `mutations`, the mutation that `SIMULATION_MUTATION` names.
-fn choose_from_env(_: &mut Profile) {
+/// Drills, if `SIMULATION_DRILLS` is 1; with the feature `mutations`, the mutation that `SIMULATION_MUTATION` names.
+fn choose_from_env(profile: &mut Profile) {
+    profile.drills = number_from_env("SIMULATION_DRILLS") == Some(1);
     #[cfg(feature = "mutations")]
     mutants::choose_from_env();
 }

@@ -69,6 +69,8 @@ pub(crate) struct Profile {
     pub(crate) check_interval: Duration,
     pub(crate) upload_part_bytes: u64,
     pub(crate) file_max_bytes: u64,
+    /// Sidecars drill. Never drawn: with it, every later draw is another one.
+    pub(crate) drills: bool,
 }
 
 impl Profile {
@@ -123,6 +125,7 @@ impl Profile {
             check_interval: secs(rng, &[1, 5, 30]),
             upload_part_bytes: rng.pick(&[64, 256, 4_096]),
             file_max_bytes: rng.pick(&[100, 1_000, 1 << 30]),
+            drills: false,
         };
         match rng.within(0..=9) {
             0..=2 => day.crowded(rng),

@@ -8,6 +8,7 @@ use tokio::{
 };
 
 use crate::{
+    drills::keep_drilling,
     events::go_on_for,
     profile::Profile,
     seeding::keep_seeding,
@@ -39,6 +40,9 @@ pub(crate) fn run(seed: u64, change: impl FnOnce(&mut Profile), traced: bool) ->
         for number in 0..BROKERS {
             tokio::spawn(keep_running(world.clone(), number, Arc::clone(&fleet)));
             tokio::spawn(keep_seeding(world.clone(), number, Arc::clone(&fleet)));
+            if world.state().profile.drills {
+                tokio::spawn(keep_drilling(world.clone(), number, Arc::clone(&fleet)));
+            }
         }
         let chaos = world.state().profile.chaos;
         go_on_for(&world, &fleet, chaos).await;

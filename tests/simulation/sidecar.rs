@@ -35,9 +35,9 @@ use crate::{
 };
 
 /// Time and randomness of one sidecar, from the seed.
-struct SimClock {
-    world: Shared,
-    number: usize,
+pub(crate) struct SimClock {
+    pub(crate) world: Shared,
+    pub(crate) number: usize,
 }
 
 impl Clock for SimClock {
@@ -83,6 +83,7 @@ fn start(world: &Shared, number: usize) -> (Live, JoinHandle<()>) {
     let store = SimStore {
         world: world.clone(),
         owner: number,
+        drills: false,
     };
     let options = StoreOptions {
         part_min_bytes: profile.upload_part_bytes,
@@ -127,6 +128,8 @@ fn start(world: &Shared, number: usize) -> (Live, JoinHandle<()>) {
         check_interval: profile.check_interval,
         max_concurrent: two,
         topics: TopicFilter::parse("*", "").unwrap(),
+        // The world asks for drills, so that it can tell their requests from others.
+        drill_interval: None,
         shutdown_grace: Duration::from_secs(5),
     };
     let scheduler = Scheduler::new(pipeline.clone(), options, commands, stop.clone());

@@ -31,6 +31,8 @@ use crate::{
 pub(crate) struct SimStore {
     pub(crate) world: Shared,
     pub(crate) owner: usize,
+    /// Its requests are those of drills.
+    pub(crate) drills: bool,
 }
 
 /// How one call goes.
@@ -55,7 +57,12 @@ impl Drop for Caller {
 
 impl SimStore {
     pub(crate) fn who(&self) -> &'static str {
-        ["s0", "s1", "s2"][self.owner]
+        let who = if self.drills {
+            ["d0", "d1", "d2"]
+        } else {
+            ["s0", "s1", "s2"]
+        };
+        who[self.owner]
     }
 
     fn fate(&self) -> Fate {
@@ -122,6 +129,9 @@ impl SimStore {
         create: bool,
         change: impl FnOnce(&mut State) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        if self.drills {
+            self.world.step(|state| state.drill_writes(what, key));
+        }
         let fate = self.fate();
         if fate.fails_before {
             sleep(fate.before).await;
@@ -209,8 +219,10 @@ impl SimStore {
                 metas.push(meta(key, object));
             }
         }
-        state.listings[self.owner] += 1;
-        state.saw(self.owner, &folder, began);
+        if !self.drills {
+            state.listings[self.owner] += 1;
+            state.saw(self.owner, &folder, began);
+        }
         Ok(metas)
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Counts {
     pub(crate) faults: u64,
     pub(crate) quarantined: u64,
     pub(crate) pinned: u64,
+    /// Snapshots that a drill has found right.
+    pub(crate) drilled: u64,
 }
 
 impl Counts {
@@ -57,6 +59,7 @@ impl Counts {
         self.faults += other.faults;
         self.quarantined += other.quarantined;
         self.pinned += other.pinned;
+        self.drilled += other.drilled;
     }
 }
 

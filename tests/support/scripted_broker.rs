@@ -89,6 +89,8 @@ pub struct Script {
     pub exports: usize,
     /// How often it was asked who it is.
     pub describes: usize,
+    /// How often it listed its replicas.
+    pub listings: usize,
     pub compactions: Vec<v1::CompactLogRequest>,
 }
 
@@ -147,6 +149,7 @@ impl ScriptedBroker {
             pretend_compaction: false,
             exports: 0,
             describes: 0,
+            listings: 0,
             compactions: Vec::new(),
         };
         let broker = Self {
@@ -229,6 +232,7 @@ impl server::SnapshotBrokerService for Service {
         _: Request<v1::ListReplicasRequest>,
     ) -> Result<Response<Self::ListReplicasStream>, Status> {
         let mut script = self.script.lock().unwrap();
+        script.listings += 1;
         let replica = v1::ReplicaStatus {
             partition: Some(partition(&script)),
             topic_id: script.topic_id.clone(),
