@@ -361,6 +361,39 @@ def restore(d):
         ],
         "s",
     )
+    d.lines(
+        "Drills",
+        "Restores for practice by outcome, within a day.",
+        [(f"sum by (outcome) (increase({metric('drills_total')}[1d])) > 0", "{{outcome}}")],
+        "short",
+        stacked=True,
+    )
+    d.lines(
+        "Time since the last drill that succeeded",
+        "Where drills are on.",
+        [
+            (
+                "time() - (max by (cluster, instance)"
+                f" ({metric('last_drill_success_timestamp_seconds', selection=REPLICA)}) > 0)"
+                f" and on (cluster, instance) {metric('drill_interval_seconds')} > 0",
+                "{{instance}}",
+            )
+        ],
+        "s",
+    )
+    d.lines(
+        "Duration of drills",
+        "Of those that succeeded, within a week.",
+        [
+            (
+                f"histogram_quantile({q}, sum by (cluster, le)"
+                f" (increase({metric('drill_duration_seconds_bucket')}[1w])))",
+                f"{{{{cluster}}}} p{int(q * 100)}",
+            )
+            for q in (0.5, 0.99)
+        ],
+        "s",
+    )
 
 
 def process(d):

@@ -106,7 +106,7 @@ families! {
     RESTORE_ESTIMATE: Gauge "restore_estimate_seconds" ["topic", "partition"] "seconds",
         "Time to restore the newest proven snapshot at the speed measured lately: of restores, for want of them of drills, and then of reading back for proofs. 0 = no snapshot, or nothing measured yet.", "Longer than you want to wait for a broker, or than half of DELETE_GRACE_SECS.";
     LAST_DRILL_SUCCESS: Gauge "last_drill_success_timestamp_seconds" ["topic", "partition"] "seconds since the Unix epoch",
-        "When this process last drilled the partition with success; 0 = not yet.", "Older than DRILL_INTERVAL_SECS times the number of hosted partitions, twice.";
+        "When this process last drilled the partition with success; 0 = not yet.", "None of a sidecar is younger than a few DRILL_INTERVAL_SECS.";
     PARTITION_SERIES_DROPPED: Counter "partition_series_dropped_total" [] "updates",
         "Updates of partitions that got no series because 2000 partitions have one.", "Grows: use the status of the admin service instead.";
     RAW_BYTES: Counter "raw_bytes_total" [] "bytes",
@@ -142,7 +142,7 @@ families! {
     DRILLS: Counter "drills_total" ["outcome"] "drills",
         "Drills that ended. `nothing`: no proven snapshot, or it was retired while it was read. `yielded`: left or was put off for a Bootstrap.", "Any `damaged`; `failed` again and again; `yielded` without `success`.";
     DRILL_DURATION: Histogram "drill_duration_seconds" [] "seconds",
-        "Time that successful drills took.", "Longer than DELETE_GRACE_SECS, or than DRILL_INTERVAL_SECS.";
+        "Time that successful drills took.", "";
     DRILL_INTERVAL: Gauge "drill_interval_seconds" [] "seconds",
         "DRILL_INTERVAL_SECS; 0 = drills are off.", "";
     STORE_REQUESTS: Counter "store_requests_total" ["method", "code"] "calls",

@@ -151,8 +151,8 @@ impl State {
         let Some(id) = report.snapshot else { return };
         let found = self.folders[group].found.get(&id);
         let whole = found.map(|found| found.whole);
-        // Reads that are flipped on their way can look like damage, twice in a row.
-        let reads_are_true = self.profile.bad_read == 0;
+        // Reads that are flipped on their way look like damage, twice in a row; a proof that is stored wrong is damage.
+        let reads_are_true = self.profile.bad_read == 0 && self.profile.bad_write == 0;
         match (&report.outcome, whole) {
             (DrillOutcome::Restored { .. }, Some(false)) => {
                 self.violate(format!(
