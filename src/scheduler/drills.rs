@@ -47,6 +47,8 @@ pub(super) struct Drills {
     retries: BTreeMap<TopicPartition, Instant>,
     /// At most one.
     pub(super) running: JoinSet<Drilled>,
+    /// Of this partition.
+    current: Option<TopicPartition>,
 }
 
 impl Drills {
@@ -56,6 +58,7 @@ impl Drills {
             next_turn: now,
             retries: BTreeMap::new(),
             running: JoinSet::new(),
+            current: None,
         }
     }
 
@@ -137,6 +140,7 @@ impl Scheduler {
         tracing::debug!(%partition, "drill started");
         self.board
             .daemon(|daemon| daemon.drilling = partition.to_string());
+        self.drills.current = Some(partition);
         let pipeline = self.pipeline.clone();
         let drill = async move {
             let report = pipeline.drill(&request).await;
@@ -151,23 +155,31 @@ impl Scheduler {
 
     pub(super) fn drilled(&mut self, ended: Result<Drilled, JoinError>) {
         self.board.daemon(|daemon| daemon.drilling.clear());
+        let current = self.drills.current.take();
+        let now = self.pipeline.clock.now();
         let Drilled {
             partition,
             lineage,
             report,
         } = match ended {
             Ok(drilled) => drilled,
-            // A defect of ours. Its partition waits for its turn.
+            // A defect of ours. The others have their turns first.
             Err(error) => {
-                tracing::error!(%error, "a drill died");
+                tracing::error!(%error, partition = ?current, "a drill died");
+                let memory = current.and_then(|partition| self.partitions.get_mut(&partition));
+                if let Some(memory) = memory {
+                    memory.drills.idle_since = now;
+                }
                 let metrics = &self.pipeline.metrics;
                 return metrics.drill_ended(DrillResult::Failed, Duration::ZERO);
             }
         };
-        let result = result_of(&report.outcome);
+        let Some(result) = result_of(&report.outcome) else {
+            return;
+        };
         self.pipeline.metrics.drill_ended(result, report.elapsed);
         tell(&partition, &report);
-        let (now, wall) = (self.pipeline.clock.now(), self.pipeline.clock.wall());
+        let wall = self.pipeline.clock.wall();
         let again = now + self.spread(AGAIN.min(self.drills.interval.unwrap_or(AGAIN)));
         let jitter = self.pipeline.clock.jitter();
         let backoff = Backoff {
@@ -200,7 +212,6 @@ impl Scheduler {
                 None
             }
             DrillResult::Yielded => Some(again),
-            DrillResult::Cancelled => None,
         };
         memory.drills.retry_at = retry_at;
         if let Some(folder) = &report.folder {
@@ -259,14 +270,15 @@ fn candidate<'a>(
     }
 }
 
-const fn result_of(outcome: &DrillOutcome) -> DrillResult {
+/// None = the process stops, and nothing is told any more.
+const fn result_of(outcome: &DrillOutcome) -> Option<DrillResult> {
     match outcome {
-        DrillOutcome::Restored { .. } => DrillResult::Success,
-        DrillOutcome::Damaged { .. } => DrillResult::Damaged,
-        DrillOutcome::Failed { .. } => DrillResult::Failed,
-        DrillOutcome::Nothing => DrillResult::Nothing,
-        DrillOutcome::Yielded => DrillResult::Yielded,
-        DrillOutcome::Stopped => DrillResult::Cancelled,
+        DrillOutcome::Restored { .. } => Some(DrillResult::Success),
+        DrillOutcome::Damaged { .. } => Some(DrillResult::Damaged),
+        DrillOutcome::Failed { .. } => Some(DrillResult::Failed),
+        DrillOutcome::Nothing => Some(DrillResult::Nothing),
+        DrillOutcome::Yielded => Some(DrillResult::Yielded),
+        DrillOutcome::Stopped => None,
     }
 }
 

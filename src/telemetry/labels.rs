@@ -164,8 +164,6 @@ label! {
         Nothing => "nothing",
         /// A Bootstrap came first.
         Yielded => "yielded",
-        /// The process stops.
-        Cancelled => "cancelled",
     }
 }
 
