@@ -126,7 +126,7 @@ async fn damage_is_marked_and_the_one_before_is_what_counts() {
     let bench = Bench::start().await;
     let (first, second) = (bench.snapshot().await, bench.snapshot().await);
     let snap = FileName::Snap(snap_of(second));
-    bench.put(snap, sample_state(100_000)).await;
+    bench.put(snap, vec![b'.'; 100_000]).await;
     let writes = bench.writes();
     let report = bench.drill().await;
     assert!(

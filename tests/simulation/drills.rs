@@ -11,7 +11,6 @@ use chronik_snapshotd::{
         Replica,
     },
     catalog::{Catalog, Sweeper},
-    clock::Clock as _,
     format::FileName,
     pipeline::{DrillOutcome, DrillReport, DrillRequest, Pipeline},
     raft::TopicPartition,
