@@ -82,7 +82,7 @@ pub(super) fn run<D: Daemon>(args: Args, context: &Context<'_, D>) -> Step<ExitS
 
 fn summary(drilled: &Drilled) {
     let (bytes, speed) = (size(drilled.raw_bytes), size(drilled.raw_bytes_per_sec));
-    let time = seconds(drilled.elapsed_ms);
+    let time = took(drilled.elapsed_ms);
     eprintln!("{bytes} restored in {time}, {speed} a second");
     if let Some(secs) = drilled.restore_estimate_secs {
         let estimate = age(std::time::Duration::from_secs(secs));
@@ -109,14 +109,17 @@ fn row(one: &PartitionDrill) -> [String; 7] {
         format!("{}/{}", one.topic, one.partition),
         or_dash(&one.snapshot_id),
         size(one.raw_bytes),
-        seconds(one.elapsed_ms),
+        took(one.elapsed_ms),
         speed,
         result.to_owned(),
         or_dash(&one.problem),
     ]
 }
 
-/// Tenths are enough to compare by.
-fn seconds(ms: u64) -> String {
+/// Tenths of a second are enough to compare by.
+fn took(ms: u64) -> String {
+    if ms < 1000 {
+        return format!("{ms} ms");
+    }
     format!("{}.{} s", ms / 1000, ms % 1000 / 100)
 }
