@@ -144,7 +144,7 @@ families! {
     DRILL_DURATION: Histogram "drill_duration_seconds" [] "seconds",
         "Time that successful drills took.", "";
     DRILL_INTERVAL: Gauge "drill_interval_seconds" [] "seconds",
-        "DRILL_INTERVAL_SECS; 0 = drills are off.", "";
+        "Seconds between two drills, before jitter; 0 = drills are off.", "";
     STORE_REQUESTS: Counter "store_requests_total" ["method", "code"] "calls",
         "Calls to the object store, by answer. Retries inside one call are not counted.", "`denied`, `full` or `bad_length`; a steady rate of `unavailable` or `timeout`.";
     STORE_REQUEST_DURATION: Histogram "store_request_duration_seconds" ["method"] "seconds",
