@@ -1,10 +1,5 @@
 //! `drill`: restores for practice, by hand.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests stop at the first surprise"
-)]
-
 mod support;
 
 use std::fs;
