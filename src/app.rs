@@ -6,11 +6,12 @@
 
 mod offline;
 mod signals;
+mod traces;
 
 use std::{io, sync::Arc, time::Duration};
 
 use thiserror::Error;
-use tokio::{net::TcpListener, runtime};
+use tokio::{net::TcpListener, runtime, time::Instant};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{service::Routes, transport::Server};
@@ -46,7 +47,10 @@ use crate::{
     },
     store::{Code, Method, Observer, Store, StoreError, StoreOptions},
     supervisor::{self, Heartbeat},
-    telemetry::{Metrics, MetricsError},
+    telemetry::{
+        Metrics, MetricsError,
+        traces::{Sending, Spans, TracesError},
+    },
     tools::Tools,
 };
 
@@ -93,6 +97,12 @@ pub enum AppError {
     /// The loop is never to end by itself.
     #[error("the loop ended by itself; the log says why")]
     LoopEnded,
+    /// The collector of spans.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
+    /// The collector's endpoint.
+    #[error("OTLP_ENDPOINT is not an address that can be called: {0}")]
+    Collector(#[source] tonic::transport::Error),
     /// A command was ended by a signal.
     #[error("ended by a signal before it was done")]
     Interrupted,
@@ -108,6 +118,8 @@ impl AppError {
             Self::Setup(_) | Self::Listen(_) => Kind::Unavailable,
             Self::Interrupted => Kind::Cancelled,
             Self::Metrics(_) | Self::Reflection(_) | Self::LoopEnded => Kind::Internal,
+            Self::Traces(error) => error.kind(),
+            Self::Collector(_) => Kind::Invalid,
             Self::Store(error) => error.kind(),
             Self::Broker(error) => error.kind(),
             Self::Catalog(error) => error.kind(),
@@ -127,9 +139,9 @@ impl Daemon for App {
         error.kind()
     }
 
-    fn run(&self, config: Config, reload: Reload) -> Result<(), AppError> {
+    fn run(&self, config: Config, reload: Reload, spans: Option<Spans>) -> Result<(), AppError> {
         let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
-        let result = runtime.block_on(serve(config, reload));
+        let result = runtime.block_on(serve(config, reload, spans));
         // Blocking work that was aborted may still run to the end of its block; nobody waits for it.
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
@@ -175,8 +187,9 @@ impl Daemon for App {
     }
 }
 
-async fn serve(config: Config, mut reload: Reload) -> Result<(), AppError> {
+async fn serve(config: Config, mut reload: Reload, spans: Option<Spans>) -> Result<(), AppError> {
     let mut signals = Signals::new()?;
+    let sending = traces::send(spans, config.otlp_endpoint.as_ref())?;
     let clock: SharedClock = Arc::new(SystemClock);
     let metrics = Metrics::new()?;
     let board = Arc::new(Board::new());
@@ -262,7 +275,9 @@ async fn serve(config: Config, mut reload: Reload) -> Result<(), AppError> {
     supervisor::ready();
     let failed = until_end(&mut signals, &mut reload, &mut scheduler).await;
     supervisor::stopping();
-    let shutdown = shut_down(&health, &pipeline, &stop, &close, &tasks, scheduler);
+    let shutdown = shut_down(
+        &health, &pipeline, &stop, &close, &tasks, scheduler, sending,
+    );
     tokio::select! {
         () = shutdown => tracing::info!("stopped"),
         name = signals.stop() => tracing::warn!(signal = name, "second signal: stopping at once"),
@@ -308,6 +323,7 @@ async fn shut_down(
     close: &CancellationToken,
     tasks: &TaskTracker,
     scheduler: tokio::task::JoinHandle<()>,
+    sending: Sending,
 ) {
     health
         .set_service_status("", ServingStatus::NotServing)
@@ -320,7 +336,8 @@ async fn shut_down(
     pipeline.abort.cancel();
     close.cancel();
     tasks.close();
-    if tokio::time::timeout(CLOSE_GRACE, tasks.wait())
+    let closed_by = Instant::now() + CLOSE_GRACE;
+    if tokio::time::timeout_at(closed_by, tasks.wait())
         .await
         .is_err()
     {
@@ -329,6 +346,9 @@ async fn shut_down(
             "some connections did not close in time"
         );
     }
+    sending
+        .finish(closed_by.saturating_duration_since(Instant::now()))
+        .await;
 }
 
 fn build_pipeline(

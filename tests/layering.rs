@@ -85,6 +85,26 @@ const HOMES: &[Home] = &[
         reason: "metrics are typed methods; the library may change",
     },
     Home {
+        what: What::Crate("opentelemetry"),
+        allowed: &["telemetry/traces/"],
+        reason: "the rest of the program knows the spans of `tracing` only, in every build",
+    },
+    Home {
+        what: What::Crate("opentelemetry_otlp"),
+        allowed: &["telemetry/traces/"],
+        reason: "see opentelemetry",
+    },
+    Home {
+        what: What::Crate("opentelemetry_sdk"),
+        allowed: &["telemetry/traces/"],
+        reason: "see opentelemetry",
+    },
+    Home {
+        what: What::Crate("tracing_opentelemetry"),
+        allowed: &["telemetry/traces/"],
+        reason: "see opentelemetry",
+    },
+    Home {
         what: What::Module("proto"),
         allowed: &["admin/", "broker/", "server/", "app.rs"],
         reason: "generated types end where the wire ends; app.rs only mounts the generated services",

@@ -8,6 +8,7 @@
 use std::process::Command;
 
 use chronik_snapshotd::telemetry::logs::{self, LineFormat};
+use tracing::field::Empty;
 
 /// Runs the named test again, as the child, and gives what it wrote to standard error.
 fn child(test: &str) -> String {
@@ -27,7 +28,7 @@ fn is_child() -> bool {
 #[test]
 fn a_panic_is_one_json_line_with_its_place() {
     if is_child() {
-        logs::init("info", LineFormat::Json).unwrap();
+        logs::init("info", LineFormat::Json, None).unwrap();
         let worker = std::thread::Builder::new().name("worker".into());
         let panicked = worker.spawn(|| panic!("no more")).unwrap().join();
         assert!(panicked.is_err());
@@ -51,7 +52,7 @@ fn a_panic_is_one_json_line_with_its_place() {
 #[test]
 fn the_filter_decides_what_is_written() {
     if is_child() {
-        logs::init("warn,quiet=off", LineFormat::Text).unwrap();
+        logs::init("warn,quiet=off", LineFormat::Text, None).unwrap();
         tracing::info!("too low");
         tracing::warn!(target: "quiet", "switched off");
         tracing::warn!(partition = "orders/3", "told");
@@ -66,10 +67,45 @@ fn the_filter_decides_what_is_written() {
 }
 
 #[test]
+fn a_json_line_has_its_fields_side_by_side_and_the_spans_around_it_in_a_list() {
+    if is_child() {
+        logs::init("info,hidden=off", LineFormat::Json, None).unwrap();
+        tracing::info!(partition = "orders/3", "outside");
+        let visit = tracing::info_span!("visit", partition = "orders/3", outcome = Empty).entered();
+        let hidden = tracing::info_span!(target: "hidden", "hidden").entered();
+        let verify = tracing::info_span!("verify").entered();
+        visit.record("outcome", "success");
+        tracing::info!(bytes = 7, "inside");
+        drop((verify, hidden, visit));
+        return;
+    }
+    let lines = child("a_json_line_has_its_fields_side_by_side_and_the_spans_around_it_in_a_list");
+    let lines = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let mut lines: Vec<serde_json::Value> = lines.collect();
+    for line in &mut lines {
+        let members = line.as_object_mut().unwrap();
+        assert!(members.remove("timestamp").unwrap().is_string());
+    }
+    let expected = [
+        serde_json::json!({"level": "INFO", "message": "outside", "partition": "orders/3", "target": "logs"}),
+        serde_json::json!({
+            "level": "INFO", "message": "inside", "bytes": 7, "target": "logs",
+            "spans": [
+                {"name": "visit", "partition": "orders/3", "outcome": "success"},
+                {"name": "verify"},
+            ],
+        }),
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn logging_is_set_up_once() {
     if is_child() {
-        logs::init("info", LineFormat::Text).unwrap();
-        assert!(logs::init("info", LineFormat::Text).is_err());
+        logs::init("info", LineFormat::Text, None).unwrap();
+        assert!(logs::init("info", LineFormat::Text, None).is_err());
         return;
     }
     child("logging_is_set_up_once");

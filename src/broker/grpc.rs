@@ -4,7 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use futures::StreamExt;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    service::interceptor::InterceptedService,
+    transport::{Channel, Endpoint},
+};
+use tracing::{Instrument as _, Span, info_span};
 
 use super::{
     Broker, BrokerError, BrokerInfo, CompactRequest, Compacted, ExportRequest, ExportStream,
@@ -12,8 +16,10 @@ use super::{
 };
 use crate::{
     channel,
+    error::chain,
     proto::v1::{self, snapshot_broker_service_client::SnapshotBrokerServiceClient},
     raft::TopicPartition,
+    telemetry::traces::{self, Inject},
 };
 
 /// The protocol version of `proto/chronik/snapshot/v1`.
@@ -82,13 +88,17 @@ impl GrpcBroker {
         })
     }
 
-    fn client(&self) -> SnapshotBrokerServiceClient<Channel> {
+    fn client(&self) -> Client {
         client(&self.channel)
     }
 }
 
-fn client(channel: &Channel) -> SnapshotBrokerServiceClient<Channel> {
-    SnapshotBrokerServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+/// Calls carry the trace that they belong to.
+type Client = SnapshotBrokerServiceClient<InterceptedService<Channel, Inject>>;
+
+fn client(channel: &Channel) -> Client {
+    SnapshotBrokerServiceClient::with_interceptor(channel.clone(), Inject)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
 }
 
 fn tune(uri: &str, options: GrpcOptions) -> Result<Endpoint, BrokerError> {
@@ -108,10 +118,31 @@ async fn within<T>(
     deadline: Duration,
     answer: impl Future<Output = Result<T, tonic::Status>>,
 ) -> Result<T, BrokerError> {
-    match tokio::time::timeout(deadline, answer).await {
+    let span = span(call);
+    let answer = tokio::time::timeout(deadline, answer);
+    let result = match answer.instrument(span.clone()).await {
         Ok(answer) => answer.map_err(|status| convert::status_error(call, status)),
         Err(_) => Err(BrokerError::Deadline { call, deadline }),
+    };
+    if let Err(error) = &result {
+        traces::failed(&span, chain(error));
     }
+    result
+}
+
+/// The span of a call inside of a visit or a conversation. Calls of ticks come too often to be a trace each.
+fn span(call: &'static str) -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
+    info_span!(
+        "call",
+        otel.name = call,
+        otel.kind = "client",
+        rpc.system = "grpc",
+        rpc.service = "chronik.snapshot.v1.SnapshotBrokerService",
+        rpc.method = call,
+    )
 }
 
 #[async_trait]

@@ -46,7 +46,7 @@ pub use restore_cluster::RestoreCluster;
 use self::{args::ConfigArgs, context::Context};
 use crate::{
     broker::Broker, config::Config, error::Kind, format::RestoreToken, pipeline::recovery::Survey,
-    store::Store, tools::Tools,
+    store::Store, telemetry::traces::Spans, tools::Tools,
 };
 
 /// Snapshots, log truncation and re-seeding for the Raft partitions of a broker.
@@ -118,8 +118,8 @@ pub trait Daemon {
     /// What must be done about it.
     fn kind(error: &Self::Error) -> Kind;
 
-    /// Runs until a signal ends it; calls `reload` for each SIGHUP.
-    fn run(&self, config: Config, reload: Reload) -> Result<(), Self::Error>;
+    /// Runs until a signal ends it; calls `reload` for each SIGHUP and sends `spans` to the collector.
+    fn run(&self, config: Config, reload: Reload, spans: Option<Spans>) -> Result<(), Self::Error>;
 
     /// Claims the store for the broker's cluster and tells whose it is now.
     fn init(&self, config: Config, adopt: bool) -> Result<String, Self::Error>;

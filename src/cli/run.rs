@@ -4,7 +4,10 @@ use super::{Daemon, ExitStatus, context::refuse};
 use crate::{
     config::{self, LogFormat, Setting, Sources, options},
     error::chain,
-    telemetry::logs::{self, Filter, LineFormat},
+    telemetry::{
+        logs::{self, Filter, LineFormat},
+        traces,
+    },
 };
 
 pub(super) fn run<D: Daemon>(sources: Sources, daemon: &D) -> ExitStatus {
@@ -17,7 +20,9 @@ pub(super) fn run<D: Daemon>(sources: Sources, daemon: &D) -> ExitStatus {
         LogFormat::Text => LineFormat::Text,
         LogFormat::Json => LineFormat::Json,
     };
-    let filter = match logs::init(&config.log.filter, format) {
+    let wanted = config.otlp_endpoint.is_some();
+    let (layer, spans) = wanted.then(traces::channel).unzip();
+    let filter = match logs::init(&config.log.filter, format, layer) {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!("{error}");
@@ -32,7 +37,7 @@ pub(super) fn run<D: Daemon>(sources: Sources, daemon: &D) -> ExitStatus {
         settings: loaded.settings,
         filter,
     };
-    match daemon.run(config, Box::new(move || running.reload())) {
+    match daemon.run(config, Box::new(move || running.reload()), spans) {
         Ok(()) => ExitStatus::Ok,
         Err(error) => {
             tracing::error!(error = chain(&error), "stopped");

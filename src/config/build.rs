@@ -196,6 +196,7 @@ pub(super) fn config(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Op
     let network = network(reader, warnings);
     let shutdown_grace = reader.seconds(&opt::SHUTDOWN_GRACE_SECS);
     let log = log_config(reader);
+    let otlp_endpoint = super::traces::endpoint(reader);
     let store = super::store::object_store(reader, warnings, policy.compact);
     let network = network?;
     Some(Config {
@@ -222,6 +223,7 @@ pub(super) fn config(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Op
         progress_timeout,
         shutdown_grace,
         log,
+        otlp_endpoint,
         store: store?,
     })
 }
@@ -313,7 +315,7 @@ struct Network {
 }
 
 fn network(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Option<Network> {
-    let broker = broker_endpoint(reader);
+    let broker = peer(reader, &opt::BROKER_ENDPOINT);
     let listen = endpoint(reader, &opt::LISTEN);
     let metrics: Option<SocketAddr> = reader
         .text(&opt::METRICS_LISTEN)
@@ -356,11 +358,12 @@ fn endpoint(reader: &mut Reader<'_>, spec: &OptionSpec) -> Option<Endpoint> {
     }
 }
 
-fn broker_endpoint(reader: &mut Reader<'_>) -> Option<Endpoint> {
-    let endpoint = endpoint(reader, &opt::BROKER_ENDPOINT)?;
+/// An endpoint that is called.
+pub(super) fn peer(reader: &mut Reader<'_>, spec: &OptionSpec) -> Option<Endpoint> {
+    let endpoint = endpoint(reader, spec)?;
     if matches!(endpoint, Endpoint::Tcp { port: 0, .. }) {
         let reason = EndpointError::PortZero;
-        reader.fault(&opt::BROKER_ENDPOINT, Problem::Endpoint { reason });
+        reader.fault(spec, Problem::Endpoint { reason });
     }
     Some(endpoint)
 }

@@ -160,6 +160,12 @@ pub enum Problem {
     /// A relative path.
     #[error("not an absolute path")]
     RelativePath,
+    /// An option of a part that this program lacks.
+    #[error("this program was built without the cargo feature {feature}")]
+    NotBuiltIn {
+        /// The feature.
+        feature: &'static str,
+    },
     /// An encrypted endpoint was asked for.
     #[error("encrypted connections to the broker are not supported")]
     TlsToBroker,
@@ -268,6 +274,9 @@ impl Problem {
             Self::Url => "write, for example, https://s3.example.com".into(),
             Self::UrlWithCredentials => "use S3_ACCESS_KEY and S3_SECRET_KEY, or their _FILE forms".into(),
             Self::RelativePath => "write a path that begins with /".into(),
+            Self::NotBuiltIn { feature } => {
+                format!("build it with `cargo build --release --features {feature}`, or remove the option")
+            }
             Self::TlsToBroker => "use http:// on the same host or pod, or unix:/path".into(),
             Self::Exposed => "listen on 127.0.0.1, on [::1] or on unix:/path; or accept the risk with INSECURE=true".into(),
             Self::ListenByName => "write 127.0.0.1:9191, [::1]:9191, localhost:9191 or unix:/path".into(),

@@ -13,6 +13,7 @@ pub mod object_store;
 pub mod options;
 mod store;
 mod topics;
+mod traces;
 
 use std::{
     net::SocketAddr,
@@ -83,6 +84,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// Where spans are sent; only with the cargo feature `otlp`.
+    pub otlp_endpoint: Option<Endpoint>,
     /// Where the snapshots are.
     pub store: object_store::ObjectStoreConfig,
 }

@@ -26,6 +26,7 @@ mod restore;
 mod retain;
 mod reuse;
 mod snapshot;
+mod spans;
 mod visit;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};

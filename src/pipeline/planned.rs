@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{
     Pipeline, RestoreError, RestoreOutcome, RestoreRequest, RestoreSink, Stage, error::Scope,
-    restore::Attempt,
+    restore::Attempt, spans,
 };
 use crate::{broker::BrokerInfo, catalog::CatalogError};
 
@@ -55,7 +55,8 @@ impl Pipeline {
                 format!("{id} has the state encoding {codec}, which the broker does not accept");
             return Ok(RestoreOutcome::NotCovered { detail });
         }
-        match self.try_one(&self.plane, info, snapshot, sink).await? {
+        let attempt = self.try_one(&self.plane, info, snapshot, sink);
+        match spans::install(id, attempt).await? {
             Attempt::Installed(last_included) => {
                 tracing::info!(%partition, snapshot_id = %id, %last_included, %restore_uuid, "broker restored");
                 Ok(RestoreOutcome::Installed { id, last_included })

@@ -17,6 +17,7 @@ use super::{
     error::{Cause, Scope},
     plane::{self, DataPlane},
     prove::Recheck,
+    spans,
 };
 use crate::{
     broker::BrokerInfo,
@@ -295,7 +296,8 @@ impl Pipeline {
                 break;
             }
             for snapshot in fresh {
-                match self.try_one(&self.plane, &info, snapshot, sink).await? {
+                let attempt = self.try_one(&self.plane, &info, snapshot, sink);
+                match spans::install(snapshot.id, attempt).await? {
                     Attempt::Installed(last_included) => {
                         let id = snapshot.id;
                         tracing::info!(%partition, snapshot_id = %id, %last_included, "broker seeded");
@@ -320,6 +322,7 @@ impl Pipeline {
         let info = self.broker.describe().await;
         let info =
             info.map_err(|error| Scope::new(Stage::Identity, &request.partition).error(error))?;
+        tracing::Span::current().record("broker_id", info.broker_id);
         let checks: [(&'static str, &str, &str); 2] = [
             ("cluster_id", &request.lineage.cluster_id, &info.cluster_id),
             ("boot_id", &request.boot_id, &info.boot_id),

@@ -7,12 +7,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use tracing::{Span, info_span};
 
 use super::{
     Pipeline, PipelineError, Stage,
     error::{Cause, Scope},
     plane::{self, PartPlan, RawChunk, Target, Written},
     reuse::{self, Offer},
+    spans,
 };
 use crate::{
     broker::{
@@ -21,7 +23,7 @@ use crate::{
     },
     catalog::{CatalogError, ClusterClaim, Folder},
     clock::unix_ms,
-    format::{FORMAT_VERSION, Manifest, Part, PartDigest, SnapshotId},
+    format::{FORMAT_VERSION, Manifest, ManifestDigest, Part, PartDigest, SnapshotId},
     mutation::{self, Mutation},
     raft::{Lineage, TopicPartition},
 };
@@ -49,10 +51,12 @@ impl Pipeline {
         };
         self.activity(partition, "exporting");
         let offer = self.offer(folder, lineage);
-        let begun = self.begin_export(replica, request, offer).await;
-        let Some((export, offer)) =
-            begun.map_err(|cause| Scope::new(Stage::Export, partition).error(cause))?
-        else {
+        let begun = async {
+            let begun = self.begin_export(replica, request, offer).await;
+            begun.map_err(|cause| Scope::new(Stage::Export, partition).error(cause))
+        };
+        let begun = spans::within(info_span!("export"), begun).await?;
+        let Some((export, offer)) = begun else {
             return Ok(None);
         };
         let id = SnapshotId {
@@ -61,12 +65,14 @@ impl Pipeline {
             uuid: self.clock.new_uuid(),
         };
         let scope = |stage| Scope::new(stage, partition).snapshot(id);
+        Span::current().record("snapshot_id", tracing::field::display(id));
         tracing::info!(
             %partition, snapshot_id = %id, last_included = %id.last_included,
             points_into = offer.as_ref().map(|offer| tracing::field::display(offer.base_id())), "export started"
         );
 
-        let (header, written) = self.upload(id, export, partition).await?;
+        let uploaded = self.upload(id, export, partition);
+        let (header, written) = spans::within(info_span!("upload"), uploaded).await?;
 
         self.activity(partition, "committing");
         let mut manifest = Manifest {
@@ -90,23 +96,32 @@ impl Pipeline {
         self.metrics
             .add_snapshot_bytes(written.raw_bytes, written.stored_bytes, reused_bytes);
         let manifest = Arc::new(manifest);
+        let committed = self.commit(info, &manifest);
+        let digest = spans::within(info_span!("manifest"), committed).await?;
+        self.prove(info, &manifest, digest).await?;
+        Ok(Some(id))
+    }
+
+    /// Makes a snapshot of what was uploaded.
+    async fn commit(
+        &self,
+        info: &BrokerInfo,
+        manifest: &Manifest,
+    ) -> Result<ManifestDigest, PipelineError> {
+        let id = manifest.snapshot_id;
+        let scope = |stage| Scope::new(stage, &manifest.partition).snapshot(id);
         if manifest.increment > 0 {
-            self.check_earlier_files(&manifest).await?;
+            self.check_earlier_files(manifest).await?;
         }
         self.check_identity(info)
             .await
             .map_err(|cause| scope(Stage::Identity).error(cause))?;
         if mutation::active(Mutation::FlagsBeforeManifest) {
-            let confirmed = self.catalog.confirm_files(&manifest).await;
+            let confirmed = self.catalog.confirm_files(manifest).await;
             confirmed.map_err(|error| scope(Stage::Commit).error(error))?;
         }
-        let digest = self
-            .catalog
-            .commit(&manifest)
-            .await
-            .map_err(|error| scope(Stage::Commit).error(error))?;
-        self.prove(info, &manifest, digest).await?;
-        Ok(Some(id))
+        let committed = self.catalog.commit(manifest).await;
+        committed.map_err(|error| scope(Stage::Commit).error(error))
     }
 
     /// Stores what the export brings, and holds it to what the broker says it sent.

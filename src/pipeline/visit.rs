@@ -3,9 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tracing::Instrument as _;
+
 use super::{
     CompactionDone, Pipeline, PipelineError, RetentionDone, Stage,
     error::{Cause, Scope},
+    spans,
 };
 use crate::{
     broker::{BrokerInfo, Replica},
@@ -76,6 +79,13 @@ pub struct VisitReport {
 impl Pipeline {
     /// Visits one partition. Never fails as a whole: the report carries the first failure.
     pub async fn visit(&self, request: &VisitRequest) -> VisitReport {
+        let span = spans::visit(request);
+        let report = self.visit_steps(request).instrument(span.clone()).await;
+        spans::visited(&span, &report);
+        report
+    }
+
+    async fn visit_steps(&self, request: &VisitRequest) -> VisitReport {
         let mut report = VisitReport {
             folder: None,
             decision: None,
@@ -278,7 +288,7 @@ impl Pipeline {
     ) -> Result<T, PipelineError> {
         let started = self.clock.now();
         let running = self.metrics.operation_started(operation);
-        let result = work.await;
+        let result = spans::within(spans::operation(operation), work).await;
         drop(running);
         let elapsed = self.clock.now().saturating_duration_since(started);
         match &result {

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Request, Response, Status, Streaming};
+use tracing::{Instrument as _, Span, field::Empty};
 
 use super::convert;
 use crate::{
@@ -30,7 +31,7 @@ use crate::{
     },
     proto::v1::{self, bootstrap_request, bootstrap_response, snapshot_bootstrap_service_server},
     raft::{LogId, TopicPartition},
-    telemetry::{BootstrapResult, Label as _},
+    telemetry::{BootstrapResult, Label as _, traces},
 };
 
 /// Conversations at once, waiting ones included.
@@ -47,6 +48,7 @@ const BEGIN_LIMIT: Duration = Duration::from_secs(10);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 type Outgoing = Result<v1::BootstrapResponse, Status>;
+type Answers = Pin<Box<dyn Stream<Item = Outgoing> + Send>>;
 
 /// What the service is told by the operator.
 #[derive(Debug, Clone, Copy)]
@@ -106,15 +108,34 @@ impl BootstrapService {
 
 #[async_trait]
 impl snapshot_bootstrap_service_server::SnapshotBootstrapService for BootstrapService {
-    type BootstrapStream = Pin<Box<dyn Stream<Item = Outgoing> + Send>>;
+    type BootstrapStream = Answers;
 
     async fn bootstrap(
         &self,
         request: Request<Streaming<v1::BootstrapRequest>>,
     ) -> Result<Response<Self::BootstrapStream>, Status> {
-        let mut incoming = request.into_inner();
+        let span = tracing::info_span!(
+            "bootstrap",
+            otel.kind = "server",
+            partition = Empty,
+            broker_id = Empty,
+            trace_id = Empty,
+            snapshot_id = Empty,
+            outcome = Empty,
+        );
+        traces::accept(&span, request.metadata());
+        self.begin(request.into_inner()).instrument(span).await
+    }
+}
+
+impl BootstrapService {
+    async fn begin(
+        &self,
+        mut incoming: Streaming<v1::BootstrapRequest>,
+    ) -> Result<Response<Answers>, Status> {
         let begin = first_message(&mut incoming).await?;
         let request = convert::restore_request(begin)?;
+        Span::current().record("partition", tracing::field::display(&request.partition));
         if request.local_state == LocalState::Intact {
             // Waits for nothing: neither a slot nor the store may hold up a rolling restart.
             return Ok(Response::new(self.shared.use_local()));
@@ -124,13 +145,14 @@ impl snapshot_bootstrap_service_server::SnapshotBootstrapService for BootstrapSe
         let (run, superseded) = self.shared.enter(&request.partition)?;
         let (outgoing, messages) = mpsc::channel(MESSAGES_IN_FLIGHT);
         let shared = self.shared.clone();
-        self.shared.tasks.spawn(async move {
+        let conversation = async move {
             let partition = request.partition.clone();
             shared
                 .converse(request, incoming, outgoing, superseded)
                 .await;
             shared.leave(&partition, run);
-        });
+        };
+        self.shared.tasks.spawn(conversation.in_current_span());
         Ok(Response::new(Box::pin(ReceiverStream::new(messages))))
     }
 }
@@ -151,7 +173,7 @@ async fn first_message(
 
 impl Shared {
     /// The answer to a broker whose state is intact.
-    fn use_local(&self) -> Pin<Box<dyn Stream<Item = Outgoing> + Send>> {
+    fn use_local(&self) -> Answers {
         let (label, message) = answer(&RestoreOutcome::UseLocal);
         self.ended(label, self.pipeline.clock.now());
         Box::pin(futures::stream::iter([Ok(message)]))
@@ -172,6 +194,7 @@ impl Shared {
             let (label, status) = failure(&error);
             let partition = &request.partition;
             tracing::warn!(%partition, outcome = label.as_str(), error = status.message(), "bootstrap refused");
+            traces::failed(&Span::current(), status.message().to_owned());
             self.ended(label, started);
             status
         })
@@ -239,6 +262,7 @@ impl Shared {
             }
             Err((label, status)) => {
                 tracing::warn!(%partition, outcome = label.as_str(), error = status.message(), "bootstrap failed");
+                traces::failed(&Span::current(), status.message().to_owned());
                 (label, Err(status))
             }
         };
@@ -249,6 +273,7 @@ impl Shared {
 
     fn ended(&self, result: BootstrapResult, started: tokio::time::Instant) {
         let elapsed = self.pipeline.clock.now().saturating_duration_since(started);
+        Span::current().record("outcome", result.as_str());
         self.pipeline.metrics.bootstrap_ended(result, elapsed);
     }
 
@@ -350,6 +375,7 @@ fn answer(outcome: &RestoreOutcome) -> (BootstrapResult, v1::BootstrapResponse) 
         ..v1::BootstrapOutcome::default()
     };
     if let RestoreOutcome::Installed { id, last_included } = outcome {
+        Span::current().record("snapshot_id", tracing::field::display(id));
         message.snapshot_id = id.to_string();
         message.last_included = Some(convert::wire_log_id(*last_included));
     }

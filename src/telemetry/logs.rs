@@ -1,12 +1,16 @@
 //! Logs: one line per event on standard error, as text or JSON. Panics are logged like any other event.
+//!
+//! A line carries the spans that it was written in: in front of the text, or as `spans` beside the fields of the event.
 
-use std::{io, panic};
+use std::{io, iter, panic};
 
 use thiserror::Error;
 use tracing_subscriber::{
-    EnvFilter, Registry, fmt, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
+    EnvFilter, Layer as _, Registry, fmt, layer::SubscriberExt as _, reload,
+    util::SubscriberInitExt as _,
 };
 
+use super::traces::Layer;
 use crate::error::Kind;
 
 /// Form of a line.
@@ -54,18 +58,22 @@ impl Filter {
     }
 }
 
-/// Sets up logging for the whole process; once.
-pub fn init(filter: &str, format: LineFormat) -> Result<Filter, LogsError> {
+/// Sets up logging for the whole process; once. `filter` is for lines only: it keeps nothing from `traces`.
+pub fn init(filter: &str, format: LineFormat, traces: Option<Layer>) -> Result<Filter, LogsError> {
     let (filter, handle) = reload::Layer::new(EnvFilter::try_new(filter)?);
-    let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(io::stderr);
-    match format {
+    let lines = match format {
         LineFormat::Text => {
             let colours = io::IsTerminal::is_terminal(&io::stderr());
-            registry.with(lines.with_ansi(colours)).try_init()?;
+            lines.with_ansi(colours).with_filter(filter).boxed()
         }
-        LineFormat::Json => registry.with(lines.json().flatten_event(true)).try_init()?,
-    }
+        LineFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_current_span(false);
+            lines.with_filter(filter).boxed()
+        }
+    };
+    let layers: Vec<Layer> = iter::once(lines).chain(traces).collect();
+    tracing_subscriber::registry().with(layers).try_init()?;
     log_panics();
     Ok(Filter(handle))
 }

@@ -1,4 +1,4 @@
-//! What the process tells about itself: metrics and logs.
+//! What the process tells about itself: metrics, logs and traces.
 
 pub mod families;
 mod labels;
@@ -6,6 +6,7 @@ pub mod logs;
 mod metrics;
 mod partitions;
 mod series;
+pub mod traces;
 
 pub use labels::{
     BlockReason, BootstrapResult, DebtReason, DeleteReason, DrillResult, Label, Operation, Outcome,

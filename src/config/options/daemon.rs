@@ -244,3 +244,14 @@ pub static LOG_FORMAT: OptionSpec = OptionSpec {
     effect: "One JSON object per line, or text for people. Both go to standard error.",
     interaction: "",
 };
+
+/// See [`OptionSpec::effect`].
+pub static OTLP_ENDPOINT: OptionSpec = OptionSpec {
+    key: "OTLP_ENDPOINT",
+    group: Group::Process,
+    kind: ValueKind::Endpoint,
+    default: DefaultValue::Unset,
+    unit: "",
+    effect: "The collector that spans of visits and of Bootstrap conversations are sent to, as OTLP over gRPC. Not set = none are sent.",
+    interaction: "Refused by a program that was built without the cargo feature `otlp`. LOG does not matter to it. The connection is not encrypted.",
+};

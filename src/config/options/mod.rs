@@ -214,6 +214,7 @@ pub static TABLE: &[&OptionSpec] = &[
     &SHUTDOWN_GRACE_SECS,
     &LOG,
     &LOG_FORMAT,
+    &OTLP_ENDPOINT,
     &OBJECT_STORE_BACKEND,
     &S3_PREFIX,
     &S3_BUCKET,
