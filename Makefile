@@ -38,6 +38,7 @@ test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_O
 test: $(VENV)/ready machine-tools
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --features chronik-snapshotd/otlp --test otlp
 	HARNESS_PYTHON=$(abspath $(VENV)/bin/python) \
 	  $(CARGO) test --locked --workspace --test kafka_clients -- --ignored python
 

@@ -91,6 +91,8 @@ pub struct Script {
     pub describes: usize,
     /// How often it listed its replicas.
     pub listings: usize,
+    /// The `traceparent` of each call, in their order; none = the call had none.
+    pub traceparents: Vec<Option<String>>,
     pub compactions: Vec<v1::CompactLogRequest>,
 }
 
@@ -150,6 +152,7 @@ impl ScriptedBroker {
             exports: 0,
             describes: 0,
             listings: 0,
+            traceparents: Vec::new(),
             compactions: Vec::new(),
         };
         let broker = Self {
@@ -157,9 +160,16 @@ impl ScriptedBroker {
             address,
             _stop: Arc::new(stop.clone().drop_guard()),
         };
-        let service = server::SnapshotBrokerServiceServer::new(Service {
-            script: broker.script.clone(),
-        });
+        let script = broker.script.clone();
+        let note_trace = move |request: Request<()>| {
+            let traceparent = request.metadata().get("traceparent");
+            let traceparent = traceparent.map(|value| value.to_str().unwrap().to_owned());
+            script.lock().unwrap().traceparents.push(traceparent);
+            Ok(request)
+        };
+        let script = broker.script.clone();
+        let service = Service { script };
+        let service = server::SnapshotBrokerServiceServer::with_interceptor(service, note_trace);
         let routes = tonic::transport::Server::builder().add_service(service);
         let incoming = TcpListenerStream::new(listener);
         tokio::spawn(routes.serve_with_incoming_shutdown(incoming, stop.cancelled_owned()));

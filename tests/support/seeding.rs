@@ -8,7 +8,7 @@ use chronik_snapshotd::proto::v1::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Request, Status, Streaming};
 
 /// What a conversation brought.
 #[derive(Debug, Default)]
@@ -59,11 +59,25 @@ pub struct Conversation {
 
 impl Conversation {
     pub async fn open(sidecar: SocketAddr, begin: v1::BootstrapBegin) -> Result<Self, Status> {
+        Self::open_traced(sidecar, begin, None).await
+    }
+
+    /// As part of a trace.
+    pub async fn open_traced(
+        sidecar: SocketAddr,
+        begin: v1::BootstrapBegin,
+        traceparent: Option<&str>,
+    ) -> Result<Self, Status> {
         let client = SnapshotBootstrapServiceClient::connect(format!("http://{sidecar}")).await;
         let mut client =
             client.map_err(|error| Status::internal(format!("no connection: {error}")))?;
         let (answers, outgoing) = mpsc::channel(4);
-        let conversation = client.bootstrap(ReceiverStream::new(outgoing));
+        let mut call = Request::new(ReceiverStream::new(outgoing));
+        if let Some(traceparent) = traceparent {
+            let metadata = call.metadata_mut();
+            metadata.insert("traceparent", traceparent.parse().unwrap());
+        }
+        let conversation = client.bootstrap(call);
         let begin = bootstrap_request::Message::Begin(begin);
         let begun = async {
             answers.send(request(begin)).await.unwrap();
@@ -89,7 +103,11 @@ fn request(message: bootstrap_request::Message) -> v1::BootstrapRequest {
 
 /// Runs a conversation to its end, taking whatever snapshot comes complete.
 pub async fn seed(sidecar: SocketAddr, begin: v1::BootstrapBegin) -> Result<Seeded, Status> {
-    let mut conversation = Conversation::open(sidecar, begin).await?;
+    take(Conversation::open(sidecar, begin).await?).await
+}
+
+/// Takes whatever snapshot comes complete, until the conversation ends.
+pub async fn take(mut conversation: Conversation) -> Result<Seeded, Status> {
     let mut seeded = Seeded::default();
     let mut snapshot_id = String::new();
     loop {
