@@ -12,6 +12,8 @@ FROM ${BUILD_IMAGE} AS build
 WORKDIR /build
 # For arm64 kernels with pages of 64 KiB: 16. Default: the page size of the machine that builds.
 ARG JEMALLOC_SYS_WITH_LG_PAGE
+# Cargo features, comma-separated: otlp, see docs/OPERATIONS.md.
+ARG FEATURES=
 # Not in Cargo.toml: who builds a program to look into it keeps its symbols.
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols \
     CARGO_PROFILE_RELEASE_DEBUG=false
@@ -28,14 +30,14 @@ RUN mkdir -p src benches refbroker/src tests/harness/src tests/s3-server/src \
         benches/block_pipeline.rs benches/pure.rs benches/memory.rs \
     && echo 'fn main() {}' > build.rs \
     && cp build.rs src/main.rs \
-    && cargo build --release --locked --package chronik-snapshotd --bins
+    && cargo build --release --locked --package chronik-snapshotd --bins --features "$FEATURES"
 
 # The program. Copied files are older than the empty ones were: touched, so that they are built.
 COPY build.rs ./
 COPY proto proto
 COPY src src
 RUN touch build.rs src/lib.rs src/main.rs \
-    && cargo build --release --locked --package chronik-snapshotd --bins \
+    && cargo build --release --locked --package chronik-snapshotd --bins --features "$FEATURES" \
     && install -D --mode=0755 target/release/chronik-snapshotd /out/chronik-snapshotd
 
 FROM ${RUNTIME_IMAGE}

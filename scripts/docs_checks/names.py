@@ -17,7 +17,7 @@ CALL = re.compile(r"\bchronik\.snapshot\.v1\.(\w+)/(\w+)")
 # An option written as `KEY` or `KEY=value`, as the pages do without the prefix.
 BARE_KEY = re.compile(r"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(=\S*)?")
 # Names of others that look the same.
-FOREIGN = re.compile(r"(AWS|GOOGLE|AZURE|KUBERNETES)_.*|NOT_SERVING")
+FOREIGN = re.compile(r"(AWS|GOOGLE|AZURE|KUBERNETES|OTEL)_.*|NOT_SERVING")
 # Pages that are for engineers of this repository, whose variables are those of tests and tools.
 INTERNAL = ("VERIFICATION.md", "SIMULATION.md", "SAFETY.md")
 
