@@ -73,7 +73,7 @@ pub(super) async fn install(
     let tried = attempt.instrument(span.clone()).await;
     match &tried {
         Ok(Attempt::Installed(_)) => {}
-        Ok(Attempt::Damaged(problem) | Attempt::Rejected(problem)) => {
+        Ok(Attempt::Damaged(problem, _) | Attempt::Rejected(problem)) => {
             traces::failed(&span, problem.clone());
         }
         Err(error) => traces::failed(&span, chain(error)),
