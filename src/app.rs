@@ -4,6 +4,7 @@
 //! last. Stop: no new work, health `NOT_SERVING`, the loop lets running visits finish within the grace and aborts the
 //! rest, conversations end, the listeners close. A second signal ends the process at once.
 
+mod certificates;
 mod offline;
 mod signals;
 mod traces;
@@ -11,20 +12,22 @@ mod traces;
 use std::{io, sync::Arc, time::Duration};
 
 use thiserror::Error;
-use tokio::{net::TcpListener, runtime, time::Instant};
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio::{runtime, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use self::signals::{Signals, Told, until_signal};
+use self::{
+    certificates::{Certificates, connect},
+    signals::{Signals, Told, until_signal},
+};
 use crate::{
     board::Board,
-    broker::{Broker, BrokerError, GrpcBroker, GrpcOptions},
+    broker::{Broker, BrokerError},
     catalog::{Catalog, CatalogError, Sweeper},
+    channel::{Route, TlsError},
     cli::{Daemon, Reload, RestoreCluster},
     clock::{Clock as _, SharedClock, SystemClock, unix_ms},
-    config::{Config, Endpoint},
+    config::{Config, RouteError},
     control,
     error::Kind,
     format::RestoreToken,
@@ -33,22 +36,15 @@ use crate::{
         plane::{DataPlane, MemoryBudget, RateLimit, Rates, Workers},
         recovery::{RecoveryError, Survey},
     },
-    proto::{
-        DESCRIPTORS,
-        v1::{
-            snapshot_admin_service_server::SnapshotAdminServiceServer,
-            snapshot_bootstrap_service_server::SnapshotBootstrapServiceServer,
-        },
-    },
     scheduler::{Scheduler, SchedulerOptions},
     server::{
-        AdminService, BootstrapOptions, BootstrapService, HttpState, ListenError, Listener, bind,
-        bind_http, probe_routes, status_routes,
+        Access, AdminService, BootstrapOptions, BootstrapService, Gate, HttpState, Incoming,
+        ListenError, bind, bind_http, grpc_routes, serve_grpc, serve_http,
     },
     store::{Code, Method, Observer, Store, StoreError, StoreOptions},
     supervisor::{self, Heartbeat},
     telemetry::{
-        Metrics, MetricsError,
+        Listening, Metrics, MetricsError, Service,
         traces::{Sending, Spans, TracesError},
     },
     tools::Tools,
@@ -56,15 +52,6 @@ use crate::{
 
 /// Memory for data in flight, for each snapshot that may run. One alone takes a little more, two a little less each.
 const DATA_BUDGET_BYTES: u64 = 56 << 20;
-/// The receiver announces these: installs flow the other way and are tuned by the broker.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-const MAX_FRAME_BYTES: u32 = 1 << 20;
-/// Streams on one connection: 16 bootstraps and some calls.
-const MAX_STREAMS: u32 = 128;
-/// Largest request: a `BootstrapBegin` with many codecs is far below.
-const MAX_REQUEST_BYTES: usize = 1 << 20;
-const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Check-quorum ends a deposed leader within some election time-outs, which are seconds at most.
 const DEPOSED_LEADER_MAX: Duration = Duration::from_secs(10);
 /// Time for listeners to close after everything else has ended.
@@ -91,6 +78,12 @@ pub enum AppError {
     /// An address.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// How the broker is reached.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// Our certificate.
+    #[error("connections cannot be encrypted")]
+    Tls(#[from] TlsError),
     /// A restore of the whole cluster.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
@@ -120,6 +113,8 @@ impl AppError {
             Self::Metrics(_) | Self::Reflection(_) | Self::LoopEnded => Kind::Internal,
             Self::Traces(error) => error.kind(),
             Self::Collector(_) => Kind::Invalid,
+            Self::Tls(_) => Kind::Invalid,
+            Self::Route(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Broker(error) => error.kind(),
             Self::Catalog(error) => error.kind(),
@@ -172,7 +167,7 @@ impl Daemon for App {
     }
 
     fn broker(&self, config: &Config) -> Result<Arc<dyn Broker>, AppError> {
-        Ok(connect(&config.broker_endpoint)?)
+        Ok(connect(config, &config.broker.route()?)?)
     }
 
     fn checksummed(&self, config: &Config) -> Result<Store, AppError> {
@@ -198,8 +193,10 @@ async fn serve(config: Config, mut reload: Reload, spans: Option<Spans>) -> Resu
         daemon.started_at_unix_ms = unix_ms(clock.wall());
     });
     let stop = CancellationToken::new();
+    let certificates = Certificates::read(&config, metrics.clone())?;
     let pipeline = build_pipeline(
         &config,
+        &certificates.broker,
         clock.clone(),
         metrics.clone(),
         board.clone(),
@@ -210,7 +207,7 @@ async fn serve(config: Config, mut reload: Reload, spans: Option<Spans>) -> Resu
     let grpc = bind(&config.listen).await?;
     let http = bind_http(config.metrics_listen).await?;
     tracing::info!(
-        listen = %grpc, metrics = %http.local_addr()?, broker = %config.broker_endpoint,
+        listen = %grpc, metrics = %http, broker = %config.broker.endpoint, tls = certificates.listen.is_some(),
         version = env!("CARGO_PKG_VERSION"), "started"
     );
     let close = CancellationToken::new();
@@ -228,36 +225,22 @@ async fn serve(config: Config, mut reload: Reload, spans: Option<Spans>) -> Resu
         tasks.clone(),
         stop.clone(),
     );
+    let allowed = config.bootstrap_allowed.clone();
+    let bootstrap = bootstrap.guarded(Access::new(Service::Bootstrap, allowed, metrics.clone()));
+    let allowed = config.admin_allowed.clone();
     let admin = AdminService::new(board.clone(), control, clock);
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+    let admin = admin.guarded(Access::new(Service::Admin, allowed, metrics.clone()));
+    let gate = |at, tls| Gate {
+        at,
+        max_connections: config.max_connections,
+        tls,
+        metrics: metrics.clone(),
+    };
+    let grpc = Incoming::new(grpc, gate(Listening::Grpc, certificates.listen.clone()));
+    let http = Incoming::new(http, gate(Listening::Http, None));
+    certificates.follow(&tasks, &close);
     let http_state = HttpState { board, metrics };
-    let mut routes = Routes::builder();
-    routes
-        .add_service(health_service)
-        .add_service(reflection)
-        .add_service(
-            SnapshotBootstrapServiceServer::new(bootstrap)
-                .max_decoding_message_size(MAX_REQUEST_BYTES),
-        )
-        .add_service(
-            SnapshotAdminServiceServer::new(admin).max_decoding_message_size(MAX_REQUEST_BYTES),
-        );
-    let routes = routes
-        .routes()
-        .into_axum_router()
-        .merge(status_routes(http_state.clone()));
-    let routes = Server::builder()
-        .accept_http1(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_frame_size(MAX_FRAME_BYTES)
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .add_routes(routes.into());
+    let routes = grpc_routes(bootstrap, admin, health_service, http_state.clone())?;
     tasks.spawn(serve_grpc(grpc, routes, close.clone()));
     tasks.spawn(serve_http(http, http_state, close.clone()));
     if config.give_way && config.enabled {
@@ -353,6 +336,7 @@ async fn shut_down(
 
 fn build_pipeline(
     config: &Config,
+    route: &Route,
     clock: SharedClock,
     metrics: Metrics,
     board: Arc<Board>,
@@ -375,7 +359,7 @@ fn build_pipeline(
         plane.drill.rate = RateLimit::new(config.max_drill_bytes_per_sec);
     }
     Ok(Pipeline {
-        broker: connect(&config.broker_endpoint)?,
+        broker: connect(config, route)?,
         catalog: Arc::new(Catalog::new(store, &config.store.prefix)),
         sweeper: Sweeper::new(clock.clone(), config.delete_grace),
         clock,
@@ -405,14 +389,6 @@ fn store_options(config: &Config) -> StoreOptions {
     }
 }
 
-fn connect(endpoint: &Endpoint) -> Result<Arc<dyn Broker>, BrokerError> {
-    let options = GrpcOptions::default();
-    Ok(match endpoint {
-        Endpoint::Tcp { .. } => Arc::new(GrpcBroker::tcp(&endpoint.to_string(), options)?),
-        Endpoint::Unix(path) => Arc::new(GrpcBroker::unix(path.clone(), options)?),
-    })
-}
-
 fn scheduler_options(config: &Config) -> SchedulerOptions {
     SchedulerOptions {
         enabled: config.enabled,
@@ -421,38 +397,6 @@ fn scheduler_options(config: &Config) -> SchedulerOptions {
         topics: config.topics.clone(),
         drill_interval: config.drill_interval,
         shutdown_grace: config.shutdown_grace,
-    }
-}
-
-async fn serve_grpc(
-    listener: Listener,
-    routes: tonic::transport::server::Router,
-    close: CancellationToken,
-) {
-    let closed = close.cancelled_owned();
-    let served = match listener {
-        Listener::Tcp(listener) => {
-            routes
-                .serve_with_incoming_shutdown(TcpListenerStream::new(listener), closed)
-                .await
-        }
-        Listener::Unix(listener) => {
-            routes
-                .serve_with_incoming_shutdown(UnixListenerStream::new(listener), closed)
-                .await
-        }
-    };
-    if let Err(error) = served {
-        tracing::error!(%error, "the gRPC server ended");
-    }
-}
-
-async fn serve_http(listener: TcpListener, state: HttpState, close: CancellationToken) {
-    let served = axum::serve(listener, probe_routes(state))
-        .with_graceful_shutdown(close.cancelled_owned())
-        .await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the HTTP server ended");
     }
 }
 

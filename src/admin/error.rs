@@ -5,7 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tonic::Code;
 
-use crate::error::Kind;
+use crate::{config::RouteError, error::Kind};
 
 /// Why the daemon did not do or tell what it was asked.
 #[derive(Debug, Error)]
@@ -22,6 +22,9 @@ pub enum AdminError {
         /// What was said.
         message: String,
     },
+    /// It is not known how to connect.
+    #[error(transparent)]
+    Route(#[from] RouteError),
     /// No channel could be built.
     #[error("no connection to {endpoint}")]
     Connect {
@@ -92,6 +95,7 @@ impl AdminError {
                 code: Code::Internal,
                 ..
             } => Kind::Internal,
+            Self::Route(error) => error.kind(),
             Self::Refused { .. } | Self::Broken { .. } | Self::NotServed { .. } => Kind::Invalid,
         }
     }

@@ -19,7 +19,7 @@ pub use error::AdminError;
 use crate::{
     board::{DaemonStatus, PartitionStatus},
     channel,
-    config::Endpoint,
+    config::{Callee, Endpoint},
     control::Triggered,
     proto::v1::{self, snapshot_admin_service_client::SnapshotAdminServiceClient},
     raft::TopicPartition,
@@ -63,20 +63,22 @@ pub struct AdminClient {
 
 impl AdminClient {
     /// A client; must be made inside a runtime.
-    pub fn new(endpoint: &Endpoint) -> Result<Self, AdminError> {
-        let tuned = |uri: &str| {
-            channel::tcp(uri, CONNECT_DEADLINE).map_err(|source| AdminError::Connect {
-                endpoint: endpoint.to_string(),
-                source,
-            })
+    pub fn new(daemon: &Callee) -> Result<Self, AdminError> {
+        let route = daemon.route()?;
+        let endpoint = daemon.endpoint.to_string();
+        let uri = match &daemon.endpoint {
+            Endpoint::Tcp { .. } => endpoint.as_str(),
+            // Required, and unused: the socket is what is connected to.
+            Endpoint::Unix(_) => "http://daemon.local",
         };
-        let channel = match endpoint {
-            Endpoint::Tcp { .. } => tuned(&endpoint.to_string())?.connect_lazy(),
-            Endpoint::Unix(path) => channel::unix(&tuned("http://daemon.local")?, path.clone()),
-        };
+        let tuned = channel::endpoint(uri, CONNECT_DEADLINE);
+        let tuned = tuned.map_err(|source| AdminError::Connect {
+            endpoint: endpoint.clone(),
+            source,
+        })?;
         Ok(Self {
-            channel,
-            endpoint: endpoint.to_string(),
+            channel: channel::connect(&tuned, &route),
+            endpoint,
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{AppError, DATA_BUDGET_BYTES, connect, store_options};
+use super::{AppError, DATA_BUDGET_BYTES, certificates::connect, store_options};
 use crate::{
     catalog::{Catalog, ClusterClaim},
     cli::RestoreCluster,
@@ -57,7 +57,7 @@ fn data_plane(config: &Config) -> Result<DataPlane, AppError> {
 
 /// Checks or makes the claim of the broker's cluster to the store.
 pub(super) async fn init(config: &Config, adopt: bool) -> Result<String, AppError> {
-    let info = connect(&config.broker_endpoint)?.describe().await?;
+    let info = connect(config, &config.broker.route()?)?.describe().await?;
     let claim = ClusterClaim {
         cluster_id: info.cluster_id,
         incarnation: info.incarnation,

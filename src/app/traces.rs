@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::AppError;
 use crate::{
-    channel,
+    channel::{self, Route},
     config::Endpoint,
     telemetry::traces::{Sending, Spans},
 };
@@ -20,10 +20,14 @@ pub(super) fn send(
     let Some((spans, collector)) = spans.zip(collector) else {
         return Ok(Sending::none());
     };
-    let tuned = |uri: &str| channel::tcp(uri, CONNECT_LIMIT).map_err(AppError::Collector);
-    let channel = match collector {
-        Endpoint::Tcp { .. } => tuned(&collector.to_string())?.connect_lazy(),
-        Endpoint::Unix(path) => channel::unix(&tuned("http://collector.local")?, path.clone()),
+    let (uri, route) = match collector {
+        Endpoint::Unix(path) => {
+            let (path, uids) = (path.clone(), None);
+            ("http://collector.local".to_owned(), Route::Unix { path, uids })
+        }
+        Endpoint::Tcp { .. } => (collector.to_string(), Route::Tcp),
     };
+    let endpoint = channel::endpoint(&uri, CONNECT_LIMIT).map_err(AppError::Collector)?;
+    let channel = channel::connect(&endpoint, &route);
     Ok(spans.send_to(channel)?)
 }

@@ -1,6 +1,6 @@
 //! The broker over gRPC. Connects lazily and reconnects by itself; every call has a deadline.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -15,7 +15,7 @@ use super::{
     Refusal, Replica, convert,
 };
 use crate::{
-    channel,
+    channel::{self, Route},
     error::chain,
     proto::v1::{self, snapshot_broker_service_client::SnapshotBrokerServiceClient},
     raft::TopicPartition,
@@ -69,21 +69,20 @@ pub struct GrpcBroker {
 impl GrpcBroker {
     /// A client of `http://host:port`. Does not connect yet.
     pub fn tcp(uri: &str, options: GrpcOptions) -> Result<Self, BrokerError> {
-        let endpoint = tune(uri, options)?;
-        Ok(Self {
-            channel: endpoint.connect_lazy(),
-            exports: endpoint.connect_lazy(),
-            options,
-        })
+        Self::new(uri, &Route::Tcp, options)
     }
 
-    /// A client of a Unix socket. Does not connect yet.
-    pub fn unix(path: PathBuf, options: GrpcOptions) -> Result<Self, BrokerError> {
-        // The URI is required and unused: the connector opens the socket.
-        let endpoint = tune("http://broker.local", options)?;
+    /// A client of `uri`, connected by `route`. Does not connect yet.
+    pub fn new(uri: &str, route: &Route, options: GrpcOptions) -> Result<Self, BrokerError> {
+        // For a socket a URI is required and not used.
+        let uri = match route {
+            Route::Unix { .. } => "http://broker.local",
+            _ => uri,
+        };
+        let endpoint = tune(uri, options)?;
         Ok(Self {
-            channel: channel::unix(&endpoint, path.clone()),
-            exports: channel::unix(&endpoint, path),
+            channel: channel::connect(&endpoint, route),
+            exports: channel::connect(&endpoint, route),
             options,
         })
     }
@@ -102,10 +101,11 @@ fn client(channel: &Channel) -> Client {
 }
 
 fn tune(uri: &str, options: GrpcOptions) -> Result<Endpoint, BrokerError> {
-    let endpoint = channel::tcp(uri, options.connect).map_err(|source| BrokerError::Connect {
-        endpoint: uri.to_owned(),
-        source,
-    })?;
+    let endpoint =
+        channel::endpoint(uri, options.connect).map_err(|source| BrokerError::Connect {
+            endpoint: uri.to_owned(),
+            source,
+        })?;
     Ok(endpoint
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::{
     config::{
-        self, ConfigError, Endpoint, FlagValue, Sources,
+        self, Callee, ConfigError, Endpoint, FlagValue, Sources,
         options::{self, OptionSpec},
     },
     raft::TopicPartition,
@@ -101,30 +101,70 @@ impl ConfigArgs {
 /// Which daemon a command calls.
 #[derive(Debug, Args)]
 pub(super) struct EndpointArgs {
-    /// The daemon: `host:port`, `http://host:port` or `unix:/path` [default: LISTEN of the configuration].
+    /// The daemon: host:port, http://host:port, https://host:port or unix:/path [default: LISTEN of the configuration].
     #[arg(long, value_name = "ENDPOINT", value_parser = parse_endpoint)]
     endpoint: Option<Endpoint>,
 
-    /// Configuration file, for LISTEN.
+    /// Configuration file, for LISTEN and `ADMIN_TLS_*`.
     #[arg(long, value_name = "PATH")]
     config: Option<PathBuf>,
+
+    /// Authorities that the daemon's certificate must come from (PEM), for https [default: `ADMIN_TLS_CA`].
+    #[arg(long, value_name = "PATH")]
+    tls_ca: Option<PathBuf>,
+
+    /// Certificate to show to the daemon (PEM) [default: `ADMIN_TLS_CERT`].
+    #[arg(long, value_name = "PATH")]
+    tls_cert: Option<PathBuf>,
+
+    /// Its private key (PEM) [default: `ADMIN_TLS_KEY`].
+    #[arg(long, value_name = "PATH")]
+    tls_key: Option<PathBuf>,
+
+    /// Name in the daemon's certificate [default: `ADMIN_TLS_NAME`, else the host that is called].
+    #[arg(long, value_name = "NAME")]
+    tls_name: Option<String>,
 }
 
 impl EndpointArgs {
-    /// The daemon's address. With `--endpoint` no configuration is read.
-    pub(super) fn endpoint(
+    /// The daemon. With an `--endpoint` that is not encrypted no configuration is read.
+    pub(super) fn daemon(
         self,
         environment: Vec<(OsString, OsString)>,
-    ) -> Result<Endpoint, ConfigError> {
-        if let Some(endpoint) = self.endpoint {
-            return Ok(endpoint);
+    ) -> Result<Callee, ConfigError> {
+        let plain = |endpoint: &Endpoint| !endpoint.is_encrypted();
+        if let Some(endpoint) = self.endpoint.clone().filter(plain) {
+            return Ok(Callee {
+                endpoint,
+                tls: None,
+                uids: None,
+            });
         }
-        config::listen(&Sources {
+        // A path of the command line is seen from where the command runs.
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let text = |path: PathBuf| absolute(path).display().to_string();
+        let flags = [
+            (&options::ADMIN_TLS_CA, self.tls_ca.map(text)),
+            (&options::ADMIN_TLS_CERT, self.tls_cert.map(text)),
+            (&options::ADMIN_TLS_KEY, self.tls_key.map(text)),
+            (&options::ADMIN_TLS_NAME, self.tls_name),
+        ];
+        let flags = flags.into_iter().filter_map(|(spec, value)| {
+            let name = spec.file_key().replace('_', "-");
+            let flag = format!("--{}", name.trim_start_matches("admin-"));
+            value.map(|value| FlagValue {
+                key: spec.key.to_owned(),
+                value,
+                flag,
+            })
+        });
+        let sources = Sources {
             config_file: self.config,
-            flags: Vec::new(),
+            flags: flags.collect(),
             environment,
             default_file: Some(PathBuf::from(options::DEFAULT_CONFIG_FILE)),
-        })
+        };
+        config::daemon(&sources, self.endpoint)
     }
 }
 
@@ -133,7 +173,7 @@ pub(super) fn parse_endpoint(text: &str) -> Result<Endpoint, String> {
         Ok(Endpoint::Tcp { port: 0, .. }) => Err("port 0 cannot be called".to_owned()),
         Ok(endpoint) => Ok(endpoint),
         Err(reason) => Err(format!(
-            "{reason}; write host:port, http://host:port or unix:/path"
+            "{reason}; write host:port, http://host:port, https://host:port or unix:/path"
         )),
     }
 }

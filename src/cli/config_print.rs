@@ -69,6 +69,7 @@ fn json(settings: &[Setting]) -> Value {
             let source = &setting.source;
             let (layer, file) = match &source.layer {
                 Layer::Default => ("default", None),
+                Layer::Credential => ("credential", None),
                 Layer::File(path) => ("file", Some(path.display().to_string())),
                 Layer::Environment => ("environment", None),
                 Layer::Flag => ("flag", None),

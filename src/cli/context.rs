@@ -52,10 +52,10 @@ impl<D: Daemon> Context<'_, D> {
         endpoint: EndpointArgs,
         work: impl AsyncFnOnce(&AdminClient) -> Result<T, AdminError>,
     ) -> Step<T> {
-        let endpoint = endpoint.endpoint(self.environment.clone());
-        let endpoint = endpoint.map_err(|error| refuse(&error))?;
+        let called = endpoint.daemon(self.environment.clone());
+        let called = called.map_err(|error| refuse(&error))?;
         self.with_abort(async |_| {
-            let worked = async { work(&AdminClient::new(&endpoint)?).await };
+            let worked = async { work(&AdminClient::new(&called)?).await };
             worked.await.map_err(|error| admin_failed(&error))
         })
     }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     admin::{AdminClient, Status},
-    config::{Config, Endpoint},
+    config::{Callee, Config, Endpoint},
     error::chain,
     raft::TopicPartition,
     tools::{Explanation, Subject, Tools},
@@ -22,7 +22,7 @@ pub(super) struct Args {
     #[arg(value_name = "TOPIC/PARTITION", value_parser = parse_partition)]
     partition: TopicPartition,
 
-    /// The daemon: `host:port`, `http://host:port` or `unix:/path` [default: LISTEN of the configuration].
+    /// The daemon: host:port, http://host:port, https://host:port or unix:/path [default: LISTEN of the configuration].
     #[arg(long, value_name = "ENDPOINT", value_parser = parse_endpoint)]
     endpoint: Option<Endpoint>,
 
@@ -36,12 +36,16 @@ pub(super) struct Args {
 
 pub(super) fn run<D: Daemon>(args: Args, context: &Context<'_, D>) -> Step<ExitStatus> {
     let config = context.config(args.config)?;
-    let endpoint = args.endpoint.unwrap_or_else(|| config.listen.clone());
+    let called = Callee {
+        endpoint: args.endpoint.unwrap_or_else(|| config.listen.clone()),
+        tls: config.daemon_tls.clone(),
+        uids: None,
+    };
     let partition = &args.partition;
     let explanation = context.with_abort(async |abort| {
         let asked = async {
             let topic = Some(partition.topic.as_str());
-            AdminClient::new(&endpoint)?.status(topic).await
+            AdminClient::new(&called)?.status(topic).await
         };
         let status = asked.await.map_err(|error| admin_failed(&error))?;
         // What the daemon says can be explained without the store.

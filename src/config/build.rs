@@ -1,7 +1,6 @@
 //! From raw text to types that cannot be wrong. Every fault is noted and parsing goes on.
 
 use std::{
-    net::SocketAddr,
     num::{NonZeroU32, NonZeroU64, NonZeroUsize},
     path::PathBuf,
     time::Duration,
@@ -13,9 +12,9 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::{
-    Config, Endpoint, EndpointError, LogConfig, LogFormat, TopicFilter,
+    Config, LogConfig, LogFormat, TopicFilter,
     fault::{Fault, Layer, Problem, Source, Warning},
-    layers,
+    layers, network,
     options::{self as opt, OptionSpec, SECRET_FILE_SUFFIX, ValueKind},
     topics,
 };
@@ -51,6 +50,7 @@ impl<'a> Reader<'a> {
 
     pub(super) fn fault(&mut self, spec: &OptionSpec, problem: Problem) {
         let (value, source) = self.raw(spec.key).unzip();
+        let value = value.filter(|text| !shows_credentials(spec, text));
         let value = value.map(|text| layers::quoted(&text));
         self.faults.push(Fault::of(spec, value, source, problem));
     }
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn number(&mut self, spec: &OptionSpec) -> u64 {
+    pub(super) fn number(&mut self, spec: &OptionSpec) -> u64 {
         self.whole(spec).unwrap_or_default()
     }
 
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
         Duration::from_secs(self.number(spec))
     }
 
-    fn count(&mut self, spec: &OptionSpec) -> NonZeroUsize {
+    pub(super) fn count(&mut self, spec: &OptionSpec) -> NonZeroUsize {
         non_zero(self.number(spec))
     }
 
@@ -193,7 +193,7 @@ pub(super) fn config(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Op
     let max_concurrent_restores = reader.count(&opt::MAX_CONCURRENT_RESTORES);
     let drill_interval = reader.seconds(&opt::DRILL_INTERVAL_SECS);
     let max_drill = NonZeroU64::new(reader.number(&opt::MAX_DRILL_BYTES_PER_SEC));
-    let network = network(reader, warnings);
+    let network = network::read(reader, warnings);
     let shutdown_grace = reader.seconds(&opt::SHUTDOWN_GRACE_SECS);
     let log = log_config(reader);
     let otlp_endpoint = super::traces::endpoint(reader);
@@ -210,9 +210,14 @@ pub(super) fn config(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Op
         verify,
         delete_grace,
         topics: topics?,
-        broker_endpoint: network.broker,
+        broker: network.broker,
         listen: network.listen,
+        listen_tls: network.listen_tls,
+        daemon_tls: network.daemon_tls,
         metrics_listen: network.metrics,
+        max_connections: network.max_connections,
+        bootstrap_allowed: network.bootstrap_allowed,
+        admin_allowed: network.admin_allowed,
         bootstrap_enabled,
         max_concurrent_restores,
         drill_interval: Some(drill_interval).filter(|interval| !interval.is_zero()),
@@ -308,84 +313,6 @@ fn compression_threads(reader: &mut Reader<'_>) -> NonZeroUsize {
     )
 }
 
-struct Network {
-    broker: Endpoint,
-    listen: Endpoint,
-    metrics: SocketAddr,
-}
-
-fn network(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Option<Network> {
-    let broker = peer(reader, &opt::BROKER_ENDPOINT);
-    let listen = endpoint(reader, &opt::LISTEN);
-    let metrics: Option<SocketAddr> = reader
-        .text(&opt::METRICS_LISTEN)
-        .and_then(|text| text.parse().ok());
-    let insecure = reader.switch(&opt::INSECURE).unwrap_or(false);
-    if metrics.is_none() {
-        reader.fault(&opt::METRICS_LISTEN, Problem::Address);
-    }
-    if let Some(listen) = &listen {
-        check_listen(reader, listen, insecure, warnings);
-        let overlap = listen.socket_addr().zip(metrics);
-        if overlap.is_some_and(|(a, b)| overlaps(a, b)) {
-            reader.fault(&opt::LISTEN, Problem::SameAddress);
-        }
-    }
-    Some(Network {
-        broker: broker?,
-        listen: listen?,
-        metrics: metrics?,
-    })
-}
-
-/// True when the second of the two could not be bound.
-fn overlaps(a: SocketAddr, b: SocketAddr) -> bool {
-    let same_host = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
-    same_host && a.port() == b.port() && a.port() != 0
-}
-
-fn endpoint(reader: &mut Reader<'_>, spec: &OptionSpec) -> Option<Endpoint> {
-    match Endpoint::parse(&reader.text(spec)?) {
-        Ok(endpoint) => Some(endpoint),
-        Err(EndpointError::Https) if spec.key == opt::BROKER_ENDPOINT.key => {
-            reader.fault(spec, Problem::TlsToBroker);
-            None
-        }
-        Err(reason) => {
-            reader.fault(spec, Problem::Endpoint { reason });
-            None
-        }
-    }
-}
-
-/// An endpoint that is called.
-pub(super) fn peer(reader: &mut Reader<'_>, spec: &OptionSpec) -> Option<Endpoint> {
-    let endpoint = endpoint(reader, spec)?;
-    if matches!(endpoint, Endpoint::Tcp { port: 0, .. }) {
-        let reason = EndpointError::PortZero;
-        reader.fault(spec, Problem::Endpoint { reason });
-    }
-    Some(endpoint)
-}
-
-fn check_listen(
-    reader: &mut Reader<'_>,
-    listen: &Endpoint,
-    insecure: bool,
-    warnings: &mut Vec<Warning>,
-) {
-    let by_name = listen.unix_path().is_none() && listen.socket_addr().is_none();
-    if by_name && !listen.is_local() {
-        reader.fault(&opt::LISTEN, Problem::ListenByName);
-    } else if !listen.is_local() && !insecure {
-        reader.fault(&opt::LISTEN, Problem::Exposed);
-    } else if !listen.is_local() {
-        warnings.push(Warning::Exposed {
-            listen: listen.to_string(),
-        });
-    }
-}
-
 fn log_config(reader: &mut Reader<'_>) -> LogConfig {
     let filter = reader.text(&opt::LOG).unwrap_or_default();
     if let Err(error) = EnvFilter::try_new(&filter) {
@@ -409,6 +336,15 @@ fn non_zero(value: u64) -> NonZeroUsize {
 /// An `@` in a URL of a server can only follow a user name or password.
 fn carries_credentials(url: &str) -> bool {
     url.contains('@')
+}
+
+/// A secret by its place: nobody is to see it, right or wrong.
+fn shows_credentials(spec: &OptionSpec, text: &str) -> bool {
+    let is_address = matches!(
+        spec.kind,
+        ValueKind::Url | ValueKind::Endpoint | ValueKind::Address
+    );
+    is_address && carries_credentials(text)
 }
 
 /// What `config print` shows for a secret.
@@ -444,8 +380,7 @@ fn setting(reader: &Reader<'_>, spec: &'static OptionSpec) -> Setting {
         found => found,
     };
     let (value, source) = found.unzip();
-    let hides =
-        |text: &str| spec.is_secret() || (spec.kind == ValueKind::Url && carries_credentials(text));
+    let hides = |text: &str| spec.is_secret() || shows_credentials(spec, text);
     let value = value.map(|text| if hides(&text) { MASK.to_owned() } else { text });
     Setting {
         key: spec.key,

@@ -14,12 +14,14 @@ const UNIX_PATH_MAX_BYTES: usize = 107;
 /// Where a gRPC peer is, or where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// TCP, not encrypted.
+    /// TCP.
     Tcp {
         /// IP address (IPv6 without brackets) or host name.
         host: String,
         /// Port; 0 only for listening: any free one.
         port: u16,
+        /// Encrypted.
+        tls: bool,
     },
     /// A Unix socket; an absolute path of at most 107 bytes.
     Unix(PathBuf),
@@ -47,11 +49,8 @@ pub enum EndpointError {
     #[error("nothing may follow the port")]
     Path,
     /// Another scheme.
-    #[error("the scheme is none of http and unix")]
+    #[error("the scheme is none of http, https and unix")]
     Scheme,
-    /// https.
-    #[error("https is not supported")]
-    Https,
     /// Relative or empty path.
     #[error("the path of a Unix socket must begin with /")]
     RelativePath,
@@ -61,15 +60,15 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
-    /// Parses `host:port`, `http://host:port`, `unix:/path` or `unix:///path`.
+    /// Parses `host:port`, `http://host:port`, `https://host:port`, `unix:/path` or `unix:///path`.
     pub fn parse(text: &str) -> Result<Self, EndpointError> {
         if let Some(path) = text.strip_prefix("unix:") {
             return parse_unix(path);
         }
-        if text.starts_with("https://") {
-            return Err(EndpointError::Https);
-        }
-        let authority = text.strip_prefix("http://").unwrap_or(text);
+        let (tls, authority) = match text.strip_prefix("https://") {
+            Some(authority) => (true, authority),
+            None => (false, text.strip_prefix("http://").unwrap_or(text)),
+        };
         if authority.contains("://") {
             return Err(EndpointError::Scheme);
         }
@@ -77,7 +76,25 @@ impl Endpoint {
         if authority.contains(['/', '?', '#', '@']) {
             return Err(EndpointError::Path);
         }
-        parse_tcp(authority)
+        parse_tcp(authority, tls)
+    }
+
+    /// The same with TLS; a Unix socket stays what it is.
+    #[must_use]
+    pub fn encrypted(self) -> Self {
+        match self {
+            Self::Tcp { host, port, .. } => Self::Tcp {
+                host,
+                port,
+                tls: true,
+            },
+            unix @ Self::Unix(_) => unix,
+        }
+    }
+
+    /// True for TLS.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self, Self::Tcp { tls: true, .. })
     }
 
     /// True when no other host can reach it.
@@ -94,7 +111,7 @@ impl Endpoint {
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Unix(_) => None,
-            Self::Tcp { host, port } => Some(SocketAddr::new(host.parse().ok()?, *port)),
+            Self::Tcp { host, port, .. } => Some(SocketAddr::new(host.parse().ok()?, *port)),
         }
     }
 
@@ -107,13 +124,19 @@ impl Endpoint {
     }
 }
 
-/// As a URI that a gRPC client takes: `http://host:port` or `unix:///path`.
+/// As a URI that a gRPC client takes: `http://host:port`, `https://host:port` or `unix:///path`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Tcp { host, port, tls } => {
+                let scheme = if *tls { "https" } else { "http" };
+                if host.contains(':') {
+                    write!(f, "{scheme}://[{host}]:{port}")
+                } else {
+                    write!(f, "{scheme}://{host}:{port}")
+                }
+            }
         }
     }
 }
@@ -129,7 +152,7 @@ fn parse_unix(path: &str) -> Result<Endpoint, EndpointError> {
     Ok(Endpoint::Unix(PathBuf::from(path)))
 }
 
-fn parse_tcp(authority: &str) -> Result<Endpoint, EndpointError> {
+fn parse_tcp(authority: &str, tls: bool) -> Result<Endpoint, EndpointError> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or(EndpointError::Host)?;
@@ -154,6 +177,7 @@ fn parse_tcp(authority: &str) -> Result<Endpoint, EndpointError> {
     Ok(Endpoint::Tcp {
         host: host.to_owned(),
         port: port.parse().map_err(|_| EndpointError::Port)?,
+        tls,
     })
 }
 
@@ -165,6 +189,7 @@ mod tests {
         Endpoint::Tcp {
             host: host.into(),
             port,
+            tls: false,
         }
     }
 
@@ -174,6 +199,7 @@ mod tests {
             ("http://127.0.0.1:9190", tcp("127.0.0.1", 9190)),
             ("http://broker.svc:9190/", tcp("broker.svc", 9190)),
             ("127.0.0.1:9191", tcp("127.0.0.1", 9191)),
+            ("https://broker:1", tcp("broker", 1).encrypted()),
             ("[::1]:9191", tcp("::1", 9191)),
             ("localhost:0", tcp("localhost", 0)),
             ("unix:/run/a.sock", Endpoint::Unix("/run/a.sock".into())),
@@ -188,7 +214,7 @@ mod tests {
     fn other_text_is_refused_with_a_reason() {
         let long = format!("unix:/{}", "a".repeat(107));
         let cases = [
-            ("https://broker:1", EndpointError::Https),
+            ("https://broker", EndpointError::NoPort),
             ("tcp://broker:1", EndpointError::Scheme),
             ("broker", EndpointError::NoPort),
             ("broker:", EndpointError::Port),
@@ -212,7 +238,12 @@ mod tests {
 
     #[test]
     fn display_gives_a_uri_that_parses_back() {
-        for text in ["http://a:1", "http://[::1]:1", "unix:///run/a.sock"] {
+        for text in [
+            "http://a:1",
+            "https://a:1",
+            "https://[::1]:1",
+            "unix:///run/a.sock",
+        ] {
             assert_eq!(Endpoint::parse(text).unwrap().to_string(), text);
         }
     }

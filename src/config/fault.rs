@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 use thiserror::Error;
 
 use super::options::{self, OptionSpec};
-use crate::error::Kind;
+use crate::{channel::TlsError, error::Kind};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct Source {
 pub enum Layer {
     /// The table of options.
     Default,
+    /// A file that systemd hands over.
+    Credential,
     /// The configuration file.
     File(PathBuf),
     /// Environment.
@@ -33,6 +35,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.layer {
             Layer::Default => f.write_str("default"),
+            Layer::Credential => write!(f, "credential {}", self.name),
             Layer::File(path) => write!(f, "{} in {}", self.name, path.display()),
             Layer::Environment => write!(f, "environment variable {}", self.name),
             Layer::Flag => write!(f, "flag {}", self.name),
@@ -166,14 +169,33 @@ pub enum Problem {
         /// The feature.
         feature: &'static str,
     },
-    /// An encrypted endpoint was asked for.
-    #[error("encrypted connections to the broker are not supported")]
-    TlsToBroker,
+    /// An encrypted endpoint where only plain ones are spoken.
+    #[error("encrypted connections to a collector are not supported")]
+    PlainOnly,
     /// Other hosts can reach the address.
-    #[error(
-        "other hosts can reach this address, and the service has no encryption or authentication"
-    )]
+    #[error("other hosts can reach this address, and connections are not encrypted")]
     Exposed,
+    /// Certificates or keys that cannot be used.
+    #[error("{error}")]
+    Tls {
+        /// Why.
+        error: TlsError,
+    },
+    /// An option that does nothing as the others are.
+    #[error("it has no effect without {needs}")]
+    WithoutEffect {
+        /// What is missing.
+        needs: &'static str,
+    },
+    /// Not a list of certificates' names.
+    #[error("not a list of names that client certificates can have")]
+    CertificateName,
+    /// Not a list of user ids.
+    #[error("not a list of user ids")]
+    Uid,
+    /// Not the name of a server.
+    #[error("neither a DNS name nor an IP address")]
+    ServerName,
     /// Listening by name.
     #[error("an address to listen on must be an IP address or localhost")]
     ListenByName,
@@ -269,7 +291,7 @@ impl Problem {
             Self::OutOfRange { min, max } => format!("write a number {}", range(*min, *max)),
             Self::NotAChoice { choices } => format!("write {}", choices.join(" or ")),
             Self::Pattern { .. } => "write names of letters, digits, . _ and -, separated by commas; only the last character may be *".into(),
-            Self::Endpoint { .. } => "write host:port, http://host:port or unix:/path".into(),
+            Self::Endpoint { .. } => "write host:port, http://host:port, https://host:port or unix:/path".into(),
             Self::Address => "write ip:port, for example 0.0.0.0:9090 or [::]:9090".into(),
             Self::Url => "write, for example, https://s3.example.com".into(),
             Self::UrlWithCredentials => "use S3_ACCESS_KEY and S3_SECRET_KEY, or their _FILE forms".into(),
@@ -277,8 +299,13 @@ impl Problem {
             Self::NotBuiltIn { feature } => {
                 format!("build it with `cargo build --release --features {feature}`, or remove the option")
             }
-            Self::TlsToBroker => "use http:// on the same host or pod, or unix:/path".into(),
-            Self::Exposed => "listen on 127.0.0.1, on [::1] or on unix:/path; or accept the risk with INSECURE=true".into(),
+            Self::PlainOnly => "use http:// or unix:/path: a collector on this host that sends spans on can encrypt".into(),
+            Self::Exposed => "set TLS_CERT and TLS_KEY, and TLS_CLIENT_CA; or listen on 127.0.0.1, on [::1] or on unix:/path; or accept the risk with INSECURE=true".into(),
+            Self::Tls { .. } => "write certificates and the key that belongs to them as PEM, readable for the user of this process".into(),
+            Self::WithoutEffect { needs } => format!("remove it, or set {needs}"),
+            Self::CertificateName => "write DNS or URI names, separated by commas, each in full".into(),
+            Self::Uid => "write numbers, separated by commas, for example 998,1001".into(),
+            Self::ServerName => "write the name as it stands in the certificate".into(),
             Self::ListenByName => "write 127.0.0.1:9191, [::1]:9191, localhost:9191 or unix:/path".into(),
             Self::SameAddress => "give them different ports".into(),
             Self::Prefix { reason } => match reason {
@@ -360,6 +387,22 @@ pub enum Warning {
     Exposed {
         /// The address.
         listen: String,
+    },
+    /// No authentication.
+    #[error(
+        "LISTEN is {listen} and TLS_CLIENT_CA is not set: whoever reaches this address can read snapshots"
+    )]
+    Unauthenticated {
+        /// The address.
+        listen: String,
+    },
+    /// Nothing protects what goes over the network.
+    #[error(
+        "BROKER_ENDPOINT is {endpoint}, which is not encrypted: whoever is between can read and change every record"
+    )]
+    PlainBroker {
+        /// The address.
+        endpoint: String,
     },
     /// Log truncation rests on a store that forgets.
     #[error(

@@ -34,7 +34,7 @@ pub(crate) fn configuration(data: &[u8]) {
     let environment = environment
         .lines()
         .filter_map(|line| line.split_once('='))
-        .filter(|(name, _)| !name.ends_with(SECRET_FILE_SUFFIX) && *name != CONFIG_FILE_VARIABLE)
+        .filter(|(name, _)| !is_path(name))
         .map(|(name, value)| (OsString::from(name), OsString::from(value)));
     let mut given = Given {
         file: file.to_owned(),
@@ -53,10 +53,19 @@ pub(crate) fn configuration(data: &[u8]) {
     }
 }
 
+fn is_path(variable: &str) -> bool {
+    variable.ends_with(SECRET_FILE_SUFFIX)
+        || variable.contains("TLS_")
+        || [CONFIG_FILE_VARIABLE, "CREDENTIALS_DIRECTORY"].contains(&variable)
+}
+
 /// Other files than those planted are not read: they could be pipes.
 fn names_a_file(toml: &str) -> bool {
     let lower = toml.to_ascii_lowercase();
-    lower.contains("_file") || lower.contains("\\u") || lower.contains("\\x")
+    lower.contains("_file")
+        || lower.contains("tls_")
+        || lower.contains("\\u")
+        || lower.contains("\\x")
 }
 
 /// A text that these bytes cannot hold.
@@ -201,13 +210,19 @@ fn assert_config(config: &Config) {
     assert!(compression.codec().levels().contains(&compression.level()));
     assert!(compression.codec() != Codec::None || compression.level() == 0);
     assert!(!matches!(
-        config.broker_endpoint,
+        config.broker.endpoint,
         Endpoint::Tcp { port: 0, .. }
     ));
     let listen = config.listen.socket_addr();
     let metrics = config.metrics_listen;
     let same = listen.is_some_and(|it| it == metrics && metrics.port() != 0);
     assert!(!same, "two listeners at {metrics}");
+    assert!(config.listen_tls.is_none() && config.broker.tls.is_none());
+    for allowed in [&config.admin_allowed, &config.bootstrap_allowed] {
+        assert_eq!(allowed.clients, None, "nobody has a certificate");
+        let on_socket = config.listen.unix_path().is_some();
+        assert!(on_socket || allowed.uids.is_none());
+    }
     let prefix = &config.store.prefix;
     let parts = prefix.strip_suffix('/').map(|it| it.split('/'));
     let plain =

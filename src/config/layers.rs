@@ -16,7 +16,7 @@ use figment::{
 
 use super::{
     fault::{self, Fault, Layer, Problem, Source},
-    options::{self, DefaultValue, PREFIX, TABLE, ValueKind},
+    options::{self, DefaultValue, PREFIX, SECRET_FILE_SUFFIX, TABLE, ValueKind},
 };
 
 /// Longest configuration or secret file that is read, in bytes.
@@ -83,6 +83,10 @@ const DEFAULT: &str = "default";
 const FILE: &str = "file";
 const ENVIRONMENT: &str = "environment";
 const FLAG: &str = "flag";
+const CREDENTIAL: &str = "credential";
+
+/// Where systemd puts the credentials of a service.
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
 impl Provider for RawLayer {
     fn metadata(&self) -> Metadata {
@@ -93,6 +97,7 @@ impl Provider for RawLayer {
             .collect();
         let metadata = match &self.layer {
             Layer::Default => Metadata::named(DEFAULT),
+            Layer::Credential => Metadata::named(CREDENTIAL),
             Layer::File(path) => Metadata::from(FILE, path.as_path()),
             Layer::Environment => Metadata::named(ENVIRONMENT),
             Layer::Flag => Metadata::named(FLAG),
@@ -123,6 +128,7 @@ pub(super) fn source_of(metadata: &Metadata, key: &str) -> Source {
         FILE => Layer::File(path()),
         ENVIRONMENT => Layer::Environment,
         FLAG => Layer::Flag,
+        CREDENTIAL => Layer::Credential,
         _ => Layer::Default,
     };
     let name = match layer {
@@ -148,7 +154,7 @@ pub(super) fn read(sources: &Sources) -> (Vec<RawLayer>, Vec<Fault>) {
             _ => None,
         },
     };
-    let layers = [defaults()]
+    let layers = [defaults(), credentials(&sources.environment)]
         .into_iter()
         .chain(file)
         .chain([bare, prefixed, flags])
@@ -161,6 +167,28 @@ fn defaults() -> RawLayer {
     for spec in TABLE {
         if let DefaultValue::Value(text) = spec.default {
             layer.set(spec.key, text.to_owned(), String::new());
+        }
+    }
+    layer
+}
+
+/// The secrets that systemd hands over (`LoadCredential=s3-secret-key:...`), as if their `_FILE` forms named them.
+fn credentials(environment: &[(OsString, OsString)]) -> RawLayer {
+    let mut layer = RawLayer::new(Layer::Credential);
+    let given = environment
+        .iter()
+        .find(|(name, _)| name == CREDENTIALS_VARIABLE);
+    let Some(dir) = given.map(|(_, dir)| Path::new(dir)) else {
+        return layer;
+    };
+    for spec in TABLE.iter().filter(|spec| spec.is_secret()) {
+        let name = spec.credential();
+        let path = dir.join(&name);
+        // One that is there but cannot be read must not be skipped in silence.
+        let is_there = dir.is_absolute() && path.try_exists().unwrap_or(true);
+        if let Some(path) = path.to_str().filter(|_| is_there) {
+            let key = format!("{}{SECRET_FILE_SUFFIX}", spec.key);
+            layer.set(&key, path.to_owned(), name);
         }
     }
     layer
@@ -325,9 +353,13 @@ fn file_layer(path: &Path, dict: Dict, faults: &mut Vec<Fault>) -> RawLayer {
 
 /// The value as an operator would write it in the environment.
 fn raw_text(key: &str, value: Value) -> Result<String, Problem> {
-    let is_list = TABLE
-        .iter()
-        .any(|spec| spec.key == key && spec.kind == ValueKind::Topics);
+    let is_list = TABLE.iter().any(|spec| {
+        let listed = matches!(
+            spec.kind,
+            ValueKind::Topics | ValueKind::Names | ValueKind::Uids
+        );
+        spec.key == key && listed
+    });
     match value {
         Value::String(_, text) => Ok(text),
         Value::Char(_, c) => Ok(c.to_string()),
@@ -340,13 +372,14 @@ fn raw_text(key: &str, value: Value) -> Result<String, Problem> {
             }),
         },
         Value::Array(_, items) if is_list => {
-            let texts: Option<Vec<String>> = items
-                .into_iter()
-                .map(figment::value::Value::into_string)
-                .collect();
+            let text = |item: Value| match item {
+                Value::Num(_, number) => number.to_u128().map(|number| number.to_string()),
+                item => item.into_string(),
+            };
+            let texts: Option<Vec<String>> = items.into_iter().map(text).collect();
             let list = texts.map(|texts| texts.join(","));
             list.ok_or(Problem::WrongType {
-                found: "a list of other things than texts",
+                found: "a list of other things than texts or numbers",
             })
         }
         Value::Array(..) => Err(Problem::WrongType { found: "a list" }),

@@ -4,13 +4,16 @@
 //! text is then parsed by the [table of options](options::TABLE). All faults are told at once.
 
 mod build;
+mod callee;
 mod endpoint;
 mod fault;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod layers;
+mod network;
 pub mod object_store;
 pub mod options;
+mod security;
 mod store;
 mod topics;
 mod traces;
@@ -24,13 +27,16 @@ use std::{
 use figment::Figment;
 
 pub use build::Setting;
+pub use callee::{Callee, ClientTls, RouteError};
 pub use endpoint::{Endpoint, EndpointError};
 pub use fault::{ConfigError, Fault, Layer, PrefixFault, Problem, Source, Warning};
 pub use layers::{FlagValue, Sources};
+pub use security::Allowed;
 pub use store::parse_prefix;
 pub use topics::{BadPattern, TopicFilter};
 
 use crate::{
+    channel::TlsFiles,
     format::Compression,
     policy::{self, VerifyLevel},
 };
@@ -58,12 +64,22 @@ pub struct Config {
     pub delete_grace: Duration,
     /// Topics that are looked after.
     pub topics: TopicFilter,
-    /// Where the broker is; never port 0.
-    pub broker_endpoint: Endpoint,
-    /// Where the sidecar's own services listen; a local address unless the operator accepted the risk.
+    /// Where the broker is, and what it must show; never port 0.
+    pub broker: Callee,
+    /// Where the sidecar's own services listen; local or encrypted, unless the operator accepted the risk.
     pub listen: Endpoint,
+    /// Our certificate there, if `listen` is encrypted, and the authorities of clients, which then need certificates.
+    pub listen_tls: Option<TlsFiles>,
+    /// What commands that call this daemon show and expect, if it is encrypted.
+    pub daemon_tls: Option<ClientTls>,
     /// Where metrics are served.
     pub metrics_listen: SocketAddr,
+    /// Connections that are open at one time, at each of the two addresses.
+    pub max_connections: NonZeroUsize,
+    /// Who may use Bootstrap.
+    pub bootstrap_allowed: Allowed,
+    /// Who may use what changes something in the admin service.
+    pub admin_allowed: Allowed,
     /// False = every Bootstrap call is answered with DISABLED.
     pub bootstrap_enabled: bool,
     /// Restores that run at one time; at most 16.
@@ -139,48 +155,25 @@ pub fn load(sources: &Sources) -> Loaded {
     }
 }
 
-/// Where the daemon of this configuration listens, for commands that only call it: faults of other options do not
+/// The daemon at `endpoint`, else where LISTEN says, for commands that only call it: faults of other options do not
 /// matter to them.
-pub fn listen(sources: &Sources) -> Result<Endpoint, ConfigError> {
-    let loaded = load(sources);
+pub fn daemon(sources: &Sources, endpoint: Option<Endpoint>) -> Result<Callee, ConfigError> {
+    let (layers, faults) = layers::read(sources);
+    let figment = layers.into_iter().fold(Figment::new(), Figment::merge);
     let matters = |fault: &Fault| {
         let unread = matches!(
             fault.problem,
             Problem::Unreadable { .. } | Problem::Syntax { .. }
         );
-        unread || fault.key == options::LISTEN.key
+        unread || fault.key == options::LISTEN.key || fault.key.starts_with("ADMIN_TLS_")
     };
-    let faults = match loaded.config {
-        Ok(config) => return callable(config.listen),
-        Err(error) => error.faults,
-    };
-    let faults: Vec<_> = faults.into_iter().filter(matters).collect();
-    if !faults.is_empty() {
-        return Err(ConfigError { faults });
-    }
-    let mut settings = loaded.settings.into_iter();
-    let text = settings.find(|setting| setting.key == options::LISTEN.key);
-    let text = text.and_then(|setting| setting.value).unwrap_or_default();
-    match Endpoint::parse(&text) {
-        Ok(endpoint) => callable(endpoint),
-        Err(reason) => Err(not_callable(text, reason)),
-    }
-}
-
-/// Port 0 is any free one: fine for listening.
-fn callable(listen: Endpoint) -> Result<Endpoint, ConfigError> {
-    match listen {
-        Endpoint::Tcp { port: 0, .. } => {
-            Err(not_callable(listen.to_string(), EndpointError::PortZero))
-        }
-        endpoint => Ok(endpoint),
-    }
-}
-
-fn not_callable(text: String, reason: EndpointError) -> ConfigError {
-    let problem = Problem::Endpoint { reason };
-    ConfigError {
-        faults: vec![Fault::of(&options::LISTEN, Some(text), None, problem)],
+    let faults = faults.into_iter().filter(matters).collect();
+    let mut reader = build::Reader::new(&figment, faults);
+    let callee = security::daemon(&mut reader, endpoint);
+    let faults = reader.faults;
+    match callee {
+        Some(callee) if faults.is_empty() => Ok(callee),
+        _ => Err(ConfigError { faults }),
     }
 }
 

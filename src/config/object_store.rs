@@ -57,4 +57,25 @@ pub struct S3Config {
     pub path_style: bool,
     /// Plain HTTP is allowed.
     pub disable_ssl: bool,
+    /// What the server is asked to do with what is written; none = what the environment or the bucket says.
+    pub encryption: Option<S3Encryption>,
+}
+
+/// Server-side encryption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum S3Encryption {
+    /// With keys of S3.
+    S3,
+    /// With a key of KMS.
+    Kms {
+        /// Which; none = the account's key for S3.
+        key_id: Option<String>,
+        /// One data key for many objects; none = what the bucket says.
+        bucket_key: Option<bool>,
+    },
+    /// Twice, with a key of KMS.
+    Dsse {
+        /// Which; none = the account's key for S3.
+        key_id: Option<String>,
+    },
 }

@@ -3,7 +3,7 @@
 use super::{
     build::Reader,
     fault::{PrefixFault, Problem, Warning},
-    object_store::{Backend, ObjectStoreConfig, S3Config},
+    object_store::{Backend, ObjectStoreConfig, S3Config, S3Encryption},
     options::{self as opt, OptionSpec},
 };
 
@@ -122,7 +122,27 @@ fn s3(reader: &mut Reader<'_>) -> Option<S3Config> {
         session_token,
         path_style,
         disable_ssl,
+        encryption: encryption(reader),
     })
+}
+
+fn encryption(reader: &mut Reader<'_>) -> Option<S3Encryption> {
+    let asked = reader.choice(&opt::S3_SSE);
+    let key_id = reader.text(&opt::S3_SSE_KMS_KEY_ID);
+    let bucket_key = reader.switch(&opt::S3_SSE_BUCKET_KEY);
+    if key_id.is_some() && !matches!(asked, Some("kms" | "dsse")) {
+        let needs = "S3_SSE=kms or S3_SSE=dsse";
+        reader.fault(&opt::S3_SSE_KMS_KEY_ID, Problem::WithoutEffect { needs });
+    }
+    if bucket_key.is_some() && asked != Some("kms") {
+        let needs = "S3_SSE=kms";
+        reader.fault(&opt::S3_SSE_BUCKET_KEY, Problem::WithoutEffect { needs });
+    }
+    match asked? {
+        "kms" => Some(S3Encryption::Kms { key_id, bucket_key }),
+        "dsse" => Some(S3Encryption::Dsse { key_id }),
+        _ => Some(S3Encryption::S3),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Where spans are sent.
 
-use super::{Endpoint, build, build::Reader, fault::Problem, options as opt};
+use super::{Endpoint, build::Reader, fault::Problem, network, options as opt};
 
 /// The collector, if there is one. A program that cannot send spans says so, instead of sending none.
 pub(super) fn endpoint(reader: &mut Reader<'_>) -> Option<Endpoint> {
@@ -10,7 +10,12 @@ pub(super) fn endpoint(reader: &mut Reader<'_>) -> Option<Endpoint> {
         reader.fault(spec, Problem::NotBuiltIn { feature: "otlp" });
         return None;
     }
-    build::peer(reader, spec)
+    let endpoint = network::endpoint(reader, spec)?;
+    network::check_callable(reader, spec, &endpoint);
+    if endpoint.is_encrypted() {
+        reader.fault(spec, Problem::PlainOnly);
+    }
+    Some(endpoint)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tonic::{Code, Request, Response, Status};
 
-use super::convert;
+use super::{Access, convert};
 use crate::{
     board::{Board, DaemonStatus, PartitionStatus},
     clock::{SharedClock, unix_ms},
@@ -12,6 +12,7 @@ use crate::{
     error::{InvalidName, Kind},
     proto::v1::{self, snapshot_admin_service_server},
     raft::TopicPartition,
+    telemetry::Service,
 };
 
 const DEFAULT_PAGE: usize = 100;
@@ -24,6 +25,7 @@ pub struct AdminService {
     board: Arc<Board>,
     control: Control,
     clock: SharedClock,
+    access: Access,
 }
 
 impl AdminService {
@@ -33,7 +35,14 @@ impl AdminService {
             board,
             control,
             clock,
+            access: Access::open(Service::Admin),
         }
+    }
+
+    /// The same, changing something for some only. Whoever can connect may read.
+    #[must_use]
+    pub fn guarded(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 }
 
@@ -73,6 +82,7 @@ impl snapshot_admin_service_server::SnapshotAdminService for AdminService {
         &self,
         request: Request<v1::TriggerSnapshotRequest>,
     ) -> Result<Response<v1::TriggerSnapshotResponse>, Status> {
+        self.access.check("TriggerSnapshot", &request)?;
         let request = request.into_inner();
         let partition = convert::partition(request.partition)?;
         let triggered = self
@@ -98,6 +108,7 @@ impl snapshot_admin_service_server::SnapshotAdminService for AdminService {
         &self,
         request: Request<v1::PausePartitionRequest>,
     ) -> Result<Response<v1::PausePartitionResponse>, Status> {
+        self.access.check("PausePartition", &request)?;
         let request = request.into_inner();
         let partition = convert::partition(request.partition)?;
         let ttl = Duration::from_millis(request.ttl_ms);
@@ -119,6 +130,7 @@ impl snapshot_admin_service_server::SnapshotAdminService for AdminService {
         &self,
         request: Request<v1::ResumePartitionRequest>,
     ) -> Result<Response<v1::ResumePartitionResponse>, Status> {
+        self.access.check("ResumePartition", &request)?;
         let partition = convert::partition(request.into_inner().partition)?;
         let was_paused = self
             .control

@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::{Instrument as _, Span, field::Empty};
 
-use super::convert;
+use super::{Access, convert};
 use crate::{
     error::{Kind, chain},
     pipeline::{
@@ -31,7 +31,7 @@ use crate::{
     },
     proto::v1::{self, bootstrap_request, bootstrap_response, snapshot_bootstrap_service_server},
     raft::{LogId, TopicPartition},
-    telemetry::{BootstrapResult, Label as _, traces},
+    telemetry::{BootstrapResult, Label as _, Service, traces},
 };
 
 /// Conversations at once, waiting ones included.
@@ -63,6 +63,7 @@ pub struct BootstrapOptions {
 #[derive(Clone)]
 pub struct BootstrapService {
     shared: Arc<Shared>,
+    access: Access,
 }
 
 struct Shared {
@@ -102,7 +103,14 @@ impl BootstrapService {
         };
         Self {
             shared: Arc::new(shared),
+            access: Access::open(Service::Bootstrap),
         }
+    }
+
+    /// The same, for some only.
+    #[must_use]
+    pub fn guarded(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 }
 
@@ -114,6 +122,7 @@ impl snapshot_bootstrap_service_server::SnapshotBootstrapService for BootstrapSe
         &self,
         request: Request<Streaming<v1::BootstrapRequest>>,
     ) -> Result<Response<Self::BootstrapStream>, Status> {
+        self.access.check("Bootstrap", &request)?;
         let span = tracing::info_span!(
             "bootstrap",
             otel.kind = "server",

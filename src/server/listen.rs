@@ -1,21 +1,26 @@
 //! Listening sockets. A stale Unix socket is removed only after nobody answered on it.
 
 use std::{
-    fmt, io,
+    fmt,
+    fs::{File, Permissions, TryLockError},
+    io,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use thiserror::Error;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
 
 use crate::config::Endpoint;
 
 /// Owner and group may connect: the broker runs under the same group.
 const SOCKET_MODE: u32 = 0o660;
 
-/// A bound gRPC listener.
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// A bound listener.
 #[derive(Debug)]
 pub enum Listener {
     /// TCP.
@@ -63,7 +68,13 @@ pub enum ListenError {
         /// Cause.
         source: io::Error,
     },
-    /// Another process answers there.
+    /// Something else lies there.
+    #[error("unix:{} is there and is not a socket; remove it", path.display())]
+    NotASocket {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Another process answers there, or may do so.
     #[error("another process listens on unix:{}", path.display())]
     InUse {
         /// Where.
@@ -74,7 +85,7 @@ pub enum ListenError {
 /// Binds a gRPC endpoint.
 pub async fn bind(endpoint: &Endpoint) -> Result<Listener, ListenError> {
     match endpoint {
-        Endpoint::Tcp { host, port } => {
+        Endpoint::Tcp { host, port, .. } => {
             let listener = TcpListener::bind((host.as_str(), *port)).await;
             listener
                 .map(Listener::Tcp)
@@ -88,29 +99,158 @@ pub async fn bind(endpoint: &Endpoint) -> Result<Listener, ListenError> {
 }
 
 /// Binds the HTTP address.
-pub async fn bind_http(address: SocketAddr) -> Result<TcpListener, ListenError> {
+pub async fn bind_http(address: SocketAddr) -> Result<Listener, ListenError> {
     TcpListener::bind(address)
         .await
+        .map(Listener::Tcp)
         .map_err(|source| ListenError::Tcp {
             address: address.to_string(),
             source,
         })
 }
 
+/// Nobody else can connect, also not for a moment: there is no listener before the permissions are right.
 async fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> {
     let failed = |source| ListenError::Unix {
         path: path.to_owned(),
         source,
     };
-    if path.exists() {
-        if UnixStream::connect(path).await.is_ok() {
-            return Err(ListenError::InUse {
-                path: path.to_owned(),
-            });
-        }
-        std::fs::remove_file(path).map_err(failed)?;
+    let _turn = turn(path).map_err(failed)?;
+    remove_stale(path).await?;
+    let socket = UnixSocket::new_stream().map_err(failed)?;
+    socket.bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+    socket.listen(BACKLOG).map_err(failed)
+}
+
+/// Two processes that start at one time must not take each other's socket for a stale one: the directory is locked
+/// until the file is dropped.
+fn turn(path: &Path) -> io::Result<File> {
+    let dir = File::open(path.parent().unwrap_or(Path::new("/")))?;
+    match dir.try_lock() {
+        Ok(()) => Ok(dir),
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::WouldBlock,
+            "another process has locked the directory, perhaps to listen there itself",
+        )),
+        Err(TryLockError::Error(error)) => Err(error),
     }
-    let listener = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
-    Ok(listener)
+}
+
+/// Removes the socket of a process that is gone, and nothing else.
+async fn remove_stale(path: &Path) -> Result<(), ListenError> {
+    let failed = |source| ListenError::Unix {
+        path: path.to_owned(),
+        source,
+    };
+    let found = match std::fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    if !found.file_type().is_socket() {
+        return Err(ListenError::NotASocket {
+            path: path.to_owned(),
+        });
+    }
+    match UnixStream::connect(path).await {
+        // Anything but this may come from a process that lives: too many callers wait, or we may not connect.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed)
+        }
+        Ok(_) | Err(_) => Err(ListenError::InUse {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener as StdListener;
+
+    use super::*;
+
+    fn dir() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.sock");
+        (dir, path)
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_for_owner_and_group() {
+        let (_dir, path) = dir();
+        let _listener = bind_unix(&path).await.unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, SOCKET_MODE);
+        assert!(UnixStream::connect(&path).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let (_dir, path) = dir();
+        drop(StdListener::bind(&path).unwrap());
+        let live = bind_unix(&path).await.unwrap();
+        let second = bind_unix(&path).await;
+        assert!(
+            matches!(second, Err(ListenError::InUse { .. })),
+            "{second:?}"
+        );
+        drop(live);
+        assert!(bind_unix(&path).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_socket_is_left_alone() {
+        let (dir, path) = dir();
+        std::fs::write(&path, "precious").unwrap();
+        let bound = bind_unix(&path).await;
+        assert!(
+            matches!(bound, Err(ListenError::NotASocket { .. })),
+            "{bound:?}"
+        );
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+        // Nor is anything reached through a link.
+        let link = dir.path().join("link.sock");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let bound = bind_unix(&link).await;
+        assert!(
+            matches!(bound, Err(ListenError::NotASocket { .. })),
+            "{bound:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_busy_keeps_its_socket() {
+        let (_dir, path) = dir();
+        let socket = UnixSocket::new_stream().unwrap();
+        socket.bind(&path).unwrap();
+        let _full = socket.listen(1).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = std::os::unix::net::UnixStream::connect(&path)
+            .and_then(|stream| stream.set_nonblocking(true).map(|()| stream))
+        {
+            waiting.push(stream);
+            if waiting.len() == 2 {
+                break;
+            }
+        }
+        let second = bind_unix(&path).await;
+        assert!(
+            matches!(second, Err(ListenError::InUse { .. })),
+            "{second:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn one_after_the_other() {
+        let (dir, path) = dir();
+        let other = File::open(dir.path()).unwrap();
+        other.lock().unwrap();
+        assert!(matches!(
+            bind_unix(&path).await,
+            Err(ListenError::Unix { .. })
+        ));
+        drop(other);
+        assert!(bind_unix(&path).await.is_ok());
+    }
 }

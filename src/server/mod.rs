@@ -2,15 +2,23 @@
 //!
 //! Wire types end here; everything behind speaks words of the domain.
 
+mod access;
 mod admin;
 mod bootstrap;
+mod connection;
 mod convert;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod http;
+mod incoming;
 mod listen;
+mod mount;
 
+pub use access::Access;
 pub use admin::AdminService;
 pub use bootstrap::{BootstrapOptions, BootstrapService};
-pub use http::{HttpState, probe_routes, status_routes};
+pub use connection::Connection;
+pub use http::HttpState;
+pub use incoming::{Gate, Incoming};
 pub use listen::{ListenError, Listener, bind, bind_http};
+pub use mount::{grpc_routes, serve_grpc, serve_http};

@@ -13,7 +13,7 @@ use object_store::{
 use secrecy::ExposeSecret;
 
 use super::{Method, Observer, Store, StoreError, StoreOptions};
-use crate::config::object_store::{Backend, ObjectStoreConfig, S3Config};
+use crate::config::object_store::{Backend, ObjectStoreConfig, S3Config, S3Encryption};
 
 /// First pause between retries of one HTTP request; later ones are random and longer.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -23,9 +23,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 impl Store {
     /// Opens the configured store. Makes no request; a local directory that is missing is made, if `options` say so.
     ///
-    /// S3 also reads `AWS_*` of the environment the way `object_store` does: server-side encryption
-    /// (`AWS_SERVER_SIDE_ENCRYPTION`, `AWS_SSE_KMS_KEY_ID`), credentials of the standard chain when none are
-    /// configured, and switches for unusual servers. `AWS_PROFILE` and SSO are not supported by it.
+    /// S3 also reads `AWS_*` of the environment the way `object_store` does: server-side encryption when none is
+    /// configured (`AWS_SERVER_SIDE_ENCRYPTION`, `AWS_SSE_KMS_KEY_ID`), credentials of the standard chain when none
+    /// are, and switches for unusual servers. `AWS_PROFILE` and SSO are not supported by it.
     pub fn open(
         config: &ObjectStoreConfig,
         options: StoreOptions,
@@ -124,6 +124,8 @@ fn s3_builder(
         match key {
             // Half of one credential and half of another would be refused in a confusing way.
             Some(_) if credential && own_keys => {}
+            // Nor half of one encryption and half of another.
+            Some(ConfigKey::Encryption(_)) if config.encryption.is_some() => {}
             Some(key) if !value.is_empty() => builder = builder.with_config(key, value),
             _ => {}
         }
@@ -147,6 +149,13 @@ fn s3_builder(
     if let Some(endpoint) = &config.endpoint {
         builder = builder.with_config(ConfigKey::S3Endpoint, bucket_endpoint(config, endpoint)?);
     }
+    for (name, value) in encryption_settings(config.encryption.as_ref()) {
+        let key: ConfigKey = name.parse().map_err(|source| StoreError::Open {
+            backend: "s3",
+            source: Box::new(source),
+        })?;
+        builder = builder.with_config(key, value);
+    }
     if let Some(key) = &config.access_key {
         builder = builder.with_access_key_id(key.expose_secret());
     }
@@ -157,6 +166,20 @@ fn s3_builder(
         builder = builder.with_token(token.expose_secret());
     }
     Ok(builder)
+}
+
+/// Under the library's names.
+fn encryption_settings(asked: Option<&S3Encryption>) -> Vec<(&'static str, String)> {
+    let (kind, key_id, bucket_key) = match asked {
+        None => return Vec::new(),
+        Some(S3Encryption::S3) => ("AES256", None, None),
+        Some(S3Encryption::Kms { key_id, bucket_key }) => ("aws:kms", key_id.clone(), *bucket_key),
+        Some(S3Encryption::Dsse { key_id }) => ("aws:kms:dsse", key_id.clone(), None),
+    };
+    let kind = Some(("aws_server_side_encryption", kind.to_owned()));
+    let key_id = key_id.map(|id| ("aws_sse_kms_key_id", id));
+    let bucket_key = bucket_key.map(|on| ("aws_sse_bucket_key_enabled", on.to_string()));
+    kind.into_iter().chain(key_id).chain(bucket_key).collect()
 }
 
 /// The endpoint as `object_store` wants it: with virtual-hosted style the bucket is the first label of the host.
@@ -294,6 +317,47 @@ mod tests {
         assert_eq!(value("connect_timeout").as_deref(), Some("5000ms"));
         assert_eq!(value("aws_region"), None, "an empty variable is unset");
         assert!(builder.build().is_ok());
+    }
+
+    #[test]
+    fn a_configured_encryption_is_not_mixed_with_the_environments() {
+        let env = [
+            ("AWS_SERVER_SIDE_ENCRYPTION", "aws:kms"),
+            ("AWS_SSE_KMS_KEY_ID", "key-of-the-environment"),
+            ("AWS_SSE_BUCKET_KEY_ENABLED", "false"),
+        ];
+        let value = |encryption, key: &str| {
+            let config = S3Config {
+                encryption: Some(encryption),
+                ..config()
+            };
+            built(&config, &env).get_config_value(&key.parse().unwrap())
+        };
+        let kms = |key_id: Option<&str>, bucket_key| S3Encryption::Kms {
+            key_id: key_id.map(str::to_owned),
+            bucket_key,
+        };
+        let own = kms(Some("own"), Some(true));
+        assert_eq!(
+            value(own.clone(), "aws_server_side_encryption").as_deref(),
+            Some("aws:kms")
+        );
+        assert_eq!(
+            value(own.clone(), "aws_sse_kms_key_id").as_deref(),
+            Some("own")
+        );
+        assert_eq!(
+            value(own, "aws_sse_bucket_key_enabled").as_deref(),
+            Some("true")
+        );
+        assert_eq!(value(kms(None, None), "aws_sse_kms_key_id"), None);
+        assert_eq!(value(kms(None, None), "aws_sse_bucket_key_enabled"), None);
+        let plain = value(S3Encryption::S3, "aws_server_side_encryption");
+        assert_eq!(plain.as_deref(), Some("AES256"));
+        assert_eq!(value(S3Encryption::S3, "aws_sse_kms_key_id"), None);
+        let twice = S3Encryption::Dsse { key_id: None };
+        let twice = value(twice, "aws_server_side_encryption");
+        assert_eq!(twice.as_deref(), Some("aws:kms:dsse"));
     }
 
     #[test]

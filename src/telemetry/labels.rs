@@ -251,6 +251,46 @@ label! {
     }
 }
 
+label! {
+    /// Which of the two addresses.
+    Listening {
+        /// LISTEN.
+        Grpc => "grpc",
+        /// METRICS_LISTEN.
+        Http => "http",
+    }
+}
+
+label! {
+    /// Why a connection was closed before anything was answered on it.
+    Refused {
+        /// MAX_CONNECTIONS are open.
+        Limit => "limit",
+        /// Encryption could not be agreed upon, or the client's certificate was not accepted.
+        Handshake => "handshake",
+    }
+}
+
+label! {
+    /// What may be allowed to some and not to others.
+    Service {
+        /// What changes something in the admin service.
+        Admin => "admin",
+        /// Bootstrap.
+        Bootstrap => "bootstrap",
+    }
+}
+
+label! {
+    /// Whose certificate.
+    Certificate {
+        /// TLS_CERT.
+        Listen => "listen",
+        /// BROKER_TLS_CERT.
+        Broker => "broker",
+    }
+}
+
 impl Label for Kind {
     const ALL: &'static [Self] = &Self::ALL;
 

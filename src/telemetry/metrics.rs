@@ -12,6 +12,7 @@ use super::{
         StoreCode, StoreMethod,
     },
     partitions::{PartitionSample, PartitionSeries},
+    security::SecuritySeries,
     series::{self, By},
 };
 use crate::{error::Kind, policy::Trigger, raft::TopicPartition};
@@ -78,6 +79,7 @@ struct Inner {
     drill_interval: IntGauge,
     store_requests: By<StoreMethod, By<StoreCode, IntCounter>>,
     store_request_duration: By<StoreMethod, Histogram>,
+    security: SecuritySeries,
 }
 
 impl fmt::Debug for Metrics {
@@ -137,11 +139,17 @@ impl Metrics {
                 &f::STORE_REQUEST_DURATION,
                 &REQUEST_BUCKETS,
             )?,
+            security: SecuritySeries::new(r)?,
             registry,
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// Connections, refusals and certificates.
+    pub fn security(&self) -> &SecuritySeries {
+        &self.inner.security
     }
 
     /// The page to serve, and its content type.

@@ -5,12 +5,14 @@ mod labels;
 pub mod logs;
 mod metrics;
 mod partitions;
+mod security;
 mod series;
 pub mod traces;
 
 pub use labels::{
-    BlockReason, BootstrapResult, DebtReason, DeleteReason, DrillResult, Label, Operation, Outcome,
-    StoreCode, StoreMethod,
+    BlockReason, BootstrapResult, Certificate, DebtReason, DeleteReason, DrillResult, Label,
+    Listening, Operation, Outcome, Refused, Service, StoreCode, StoreMethod,
 };
 pub use metrics::{InFlight, Metrics, MetricsError};
 pub use partitions::{PARTITION_SERIES_MAX, PartitionSample};
+pub use security::{OpenConnection, SecuritySeries};

@@ -81,5 +81,6 @@ pub fn s3_at(endpoint: &str) -> S3Config {
         session_token: None,
         path_style: true,
         disable_ssl: true,
+        ..S3Config::default()
     }
 }

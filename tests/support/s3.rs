@@ -90,6 +90,7 @@ impl S3Server {
             session_token: None,
             path_style: true,
             disable_ssl: true,
+            ..S3Config::default()
         }
     }
 

@@ -176,7 +176,7 @@ pub static BROKER_ENDPOINT: OptionSpec = OptionSpec {
     default: DefaultValue::Value("http://127.0.0.1:9190"),
     unit: "",
     effect: "Where the broker serves SnapshotBrokerService.",
-    interaction: "The connection is not encrypted: keep it on the same host or pod.",
+    interaction: "https:// encrypts the connection and needs BROKER_TLS_CA. Without it, keep it on the same host or pod.",
 };
 
 /// See [`OptionSpec::effect`].
@@ -187,7 +187,7 @@ pub static LISTEN: OptionSpec = OptionSpec {
     default: DefaultValue::Value("127.0.0.1:9191"),
     unit: "",
     effect: "Where Bootstrap, the admin service, health and reflection are served. The host is an IP address or `localhost`. Port 0 = any free port.",
-    interaction: "A TCP address that other hosts can reach is refused unless INSECURE=true.",
+    interaction: "With TLS_CERT it is encrypted, and `https://` may be written. Without it, a TCP address that other hosts can reach is refused unless INSECURE=true. A Unix socket has mode 0660.",
 };
 
 /// See [`OptionSpec::effect`].
@@ -198,7 +198,7 @@ pub static METRICS_LISTEN: OptionSpec = OptionSpec {
     default: DefaultValue::Value("0.0.0.0:9090"),
     unit: "",
     effect: "Where Prometheus metrics are served over HTTP. Port 0 = any free port.",
-    interaction: "Must differ from LISTEN. Nothing secret and nothing that changes state is served there.",
+    interaction: "Must differ from LISTEN. Nothing secret and nothing that changes state is served there, never over TLS: a probe must not fail for a certificate.",
 };
 
 /// See [`OptionSpec::effect`].
@@ -208,8 +208,8 @@ pub static INSECURE: OptionSpec = OptionSpec {
     kind: ValueKind::Switch,
     default: DefaultValue::Value("false"),
     unit: "",
-    effect: "`true` allows LISTEN on an address that other hosts can reach, without encryption and without authentication. Whoever reaches it can read snapshots and trigger work.",
-    interaction: "No effect on METRICS_LISTEN or on a Unix socket.",
+    effect: "`true` allows LISTEN on an address that other hosts can reach, without TLS_CERT. Whoever reaches it can read snapshots and trigger work.",
+    interaction: "No effect with TLS_CERT, with a Unix socket, or on METRICS_LISTEN.",
 };
 
 /// See [`OptionSpec::effect`].

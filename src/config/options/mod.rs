@@ -5,10 +5,12 @@
 
 mod daemon;
 mod policy;
+mod security;
 mod store;
 
 pub use daemon::*;
 pub use policy::*;
+pub use security::*;
 pub use store::*;
 
 /// Prefix of every option's environment variable.
@@ -57,6 +59,8 @@ pub enum Group {
     Drills,
     /// Where the broker is and where the sidecar listens.
     Network,
+    /// Encryption, and who may do what.
+    Security,
     /// The process itself.
     Process,
     /// The object store.
@@ -72,6 +76,7 @@ impl Group {
         Self::Bootstrap,
         Self::Drills,
         Self::Network,
+        Self::Security,
         Self::Process,
         Self::ObjectStore,
     ];
@@ -85,6 +90,7 @@ impl Group {
             Self::Bootstrap => "Bootstrap",
             Self::Drills => "Drills",
             Self::Network => "Network",
+            Self::Security => "Encryption and authorisation",
             Self::Process => "Process",
             Self::ObjectStore => "Object store",
         }
@@ -107,11 +113,15 @@ pub enum ValueKind {
     Choice(&'static [&'static str]),
     /// Comma-separated topic names, each may end in `*`.
     Topics,
+    /// Names in certificates, comma-separated.
+    Names,
+    /// Numbers of users, comma-separated.
+    Uids,
     /// Free text.
     Text,
     /// An absolute path.
     Path,
-    /// `host:port`, `http://host:port` or `unix:/path`.
+    /// `host:port`, `http://host:port`, `https://host:port` or `unix:/path`.
     Endpoint,
     /// `ip:port`.
     Address,
@@ -134,9 +144,13 @@ impl ValueKind {
                 .collect::<Vec<_>>()
                 .join(", "),
             Self::Topics => "topic names, comma-separated".into(),
+            Self::Names => "names, comma-separated".into(),
+            Self::Uids => "user ids, comma-separated".into(),
             Self::Text => "text".into(),
             Self::Path => "absolute path".into(),
-            Self::Endpoint => "`host:port`, `http://host:port` or `unix:/path`".into(),
+            Self::Endpoint => {
+                "`host:port`, `http://host:port`, `https://host:port` or `unix:/path`".into()
+            }
             Self::Address => "`ip:port`".into(),
             Self::Url => "`http` or `https` URL".into(),
             Self::Secret => "secret".into(),
@@ -164,6 +178,11 @@ impl OptionSpec {
     /// The variable without prefix, for the names that Chronik uses too.
     pub fn bare_variable(&self) -> Option<&'static str> {
         (self.group == Group::ObjectStore).then_some(self.key)
+    }
+
+    /// The name of a secret among the credentials that systemd hands over.
+    pub fn credential(&self) -> String {
+        self.file_key().replace('_', "-")
     }
 
     /// The name in the file.
@@ -211,6 +230,23 @@ pub static TABLE: &[&OptionSpec] = &[
     &LISTEN,
     &METRICS_LISTEN,
     &INSECURE,
+    &TLS_CERT,
+    &TLS_KEY,
+    &TLS_CLIENT_CA,
+    &ADMIN_CLIENTS,
+    &ADMIN_UIDS,
+    &BOOTSTRAP_CLIENTS,
+    &BOOTSTRAP_UIDS,
+    &MAX_CONNECTIONS,
+    &BROKER_TLS_CA,
+    &BROKER_TLS_CERT,
+    &BROKER_TLS_KEY,
+    &BROKER_TLS_NAME,
+    &BROKER_UIDS,
+    &ADMIN_TLS_CA,
+    &ADMIN_TLS_CERT,
+    &ADMIN_TLS_KEY,
+    &ADMIN_TLS_NAME,
     &SHUTDOWN_GRACE_SECS,
     &LOG,
     &LOG_FORMAT,
@@ -225,6 +261,9 @@ pub static TABLE: &[&OptionSpec] = &[
     &S3_ACCESS_KEY,
     &S3_SECRET_KEY,
     &S3_SESSION_TOKEN,
+    &S3_SSE,
+    &S3_SSE_KMS_KEY_ID,
+    &S3_SSE_BUCKET_KEY,
     &GCS_BUCKET,
     &AZURE_CONTAINER,
     &LOCAL_STORAGE_PATH,

@@ -113,6 +113,39 @@ pub static S3_SESSION_TOKEN: OptionSpec = OptionSpec {
 };
 
 /// See [`OptionSpec::effect`].
+pub static S3_SSE: OptionSpec = OptionSpec {
+    key: "S3_SSE",
+    group: Group::ObjectStore,
+    kind: ValueKind::Choice(&["s3", "kms", "dsse"]),
+    default: DefaultValue::Computed("AWS_SERVER_SIDE_ENCRYPTION, else what the bucket says"),
+    unit: "",
+    effect: "How S3 is asked to encrypt what is written: with keys of S3 (`AES256`), with a key of KMS (`aws:kms`), or twice with one (`aws:kms:dsse`).",
+    interaction: "With it, AWS_SERVER_SIDE_ENCRYPTION and AWS_SSE_* are not read. Objects that are there already stay as they are.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static S3_SSE_KMS_KEY_ID: OptionSpec = OptionSpec {
+    key: "S3_SSE_KMS_KEY_ID",
+    group: Group::ObjectStore,
+    kind: ValueKind::Text,
+    default: DefaultValue::Computed("the account's key for S3"),
+    unit: "",
+    effect: "Key of KMS: its id, ARN or alias.",
+    interaction: "Needs S3_SSE=kms or S3_SSE=dsse. Every sidecar needs kms:GenerateDataKey and kms:Decrypt on it.",
+};
+
+/// See [`OptionSpec::effect`].
+pub static S3_SSE_BUCKET_KEY: OptionSpec = OptionSpec {
+    key: "S3_SSE_BUCKET_KEY",
+    group: Group::ObjectStore,
+    kind: ValueKind::Switch,
+    default: DefaultValue::Computed("what the bucket says"),
+    unit: "",
+    effect: "`true` lets S3 use one data key for many objects, which costs fewer requests to KMS.",
+    interaction: "Needs S3_SSE=kms.",
+};
+
+/// See [`OptionSpec::effect`].
 pub static GCS_BUCKET: OptionSpec = OptionSpec {
     key: "GCS_BUCKET",
     group: Group::ObjectStore,

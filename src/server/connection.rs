@@ -1,0 +1,148 @@
+//! One incoming connection, which is ended when nothing comes from the other side for too long.
+
+use std::{
+    future::Future as _,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, UnixStream},
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep, sleep_until},
+};
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
+
+use crate::{channel::Peer, telemetry::OpenConnection};
+
+/// Time for the first byte of a request.
+const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(10);
+/// Longest silence after it. A client of gRPC that lives answers a ping every 20 s.
+const SILENCE_LIMIT: Duration = Duration::from_mins(2);
+
+/// The stream below.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// What a connection holds while it is open.
+pub(super) type Held = (OwnedSemaphorePermit, OpenConnection);
+
+/// An incoming connection whose other end is known.
+pub struct Connection {
+    socket: Socket,
+    peer: Peer,
+    /// When it is too late for the next byte, and the alarm for a time not after that.
+    deadline: Instant,
+    alarm: Pin<Box<Sleep>>,
+    _held: Held,
+}
+
+impl Connection {
+    pub(super) fn new(socket: Socket, peer: Peer, held: Held) -> Self {
+        let deadline = Instant::now() + FIRST_BYTE_LIMIT;
+        Self {
+            socket,
+            peer,
+            deadline,
+            alarm: Box::pin(sleep_until(deadline)),
+            _held: held,
+        }
+    }
+
+    /// An error if nothing has come in time.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        while self.alarm.as_mut().poll(context).is_ready() {
+            if Instant::now() >= self.deadline {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            // Bytes have come since the alarm was set.
+            self.alarm.as_mut().reset(self.deadline);
+        }
+        Poll::Pending
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Socket::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+            Socket::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        };
+        if read.is_pending() {
+            return self.poll_silence(context).map(Err);
+        }
+        self.deadline = Instant::now() + SILENCE_LIMIT;
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Socket::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+            Socket::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+            Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.socket {
+            Socket::Tcp(stream) => stream.is_write_vectored(),
+            Socket::Unix(stream) => stream.is_write_vectored(),
+            Socket::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Socket::Unix(stream) => Pin::new(stream).poll_flush(context),
+            Socket::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+            Socket::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Everything that is served, on its two addresses.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    service::Routes,
+    transport::{Server, server::Router},
+};
+use tonic_health::pb::health_server::{Health, HealthServer};
+
+use super::{
+    AdminService, BootstrapService, HttpState, Incoming,
+    http::{probe_routes, status_routes},
+};
+use crate::proto::{
+    DESCRIPTORS,
+    v1::{
+        snapshot_admin_service_server::SnapshotAdminServiceServer,
+        snapshot_bootstrap_service_server::SnapshotBootstrapServiceServer,
+    },
+};
+
+/// The receiver announces these: installs flow the other way and are tuned by the broker.
+const STREAM_WINDOW_BYTES: u32 = 4 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+const MAX_FRAME_BYTES: u32 = 1 << 20;
+/// Streams on one connection: 16 bootstraps and some calls.
+const MAX_STREAMS: u32 = 128;
+/// Largest request: a `BootstrapBegin` with many codecs is far below.
+const MAX_REQUEST_BYTES: usize = 1 << 20;
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// What LISTEN serves: the gRPC services, and the status over HTTP beside them.
+pub fn grpc_routes<H: Health>(
+    bootstrap: BootstrapService,
+    admin: AdminService,
+    health: HealthServer<H>,
+    status: HttpState,
+) -> Result<Router, tonic_reflection::server::Error> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let bootstrap = SnapshotBootstrapServiceServer::new(bootstrap);
+    let admin = SnapshotAdminServiceServer::new(admin);
+    let mut routes = Routes::builder();
+    routes
+        .add_service(health)
+        .add_service(reflection)
+        .add_service(bootstrap.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(admin.max_decoding_message_size(MAX_REQUEST_BYTES));
+    let routes = routes.routes().into_axum_router();
+    let routes = routes.merge(status_routes(status));
+    Ok(Server::builder()
+        .accept_http1(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_routes(routes.into()))
+}
+
+/// Serves LISTEN until `close`, then lets connections end.
+pub async fn serve_grpc(incoming: Incoming, routes: Router, close: CancellationToken) {
+    let served = routes
+        .serve_with_incoming_shutdown(incoming.into_stream(), close.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the gRPC server ended");
+    }
+}
+
+/// Serves METRICS_LISTEN until `close`.
+pub async fn serve_http(incoming: Incoming, state: HttpState, close: CancellationToken) {
+    let served = axum::serve(incoming, probe_routes(state))
+        .with_graceful_shutdown(close.cancelled_owned())
+        .await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the HTTP server ended");
+    }
+}
