@@ -1,11 +1,13 @@
 //! Sources, precedence and faults, seen from outside.
 
+mod security;
+
 use std::{fs, path::PathBuf};
 
 use secrecy::ExposeSecret as _;
 
 use super::{
-    object_store::{Backend, S3Config},
+    object_store::{Backend, S3Config, S3Encryption},
     options::{DefaultValue, TABLE},
     *,
 };
@@ -100,7 +102,7 @@ fn the_defaults_are_legal_and_are_those_of_the_table() {
     assert_eq!(config.verify, VerifyLevel::Full);
     assert_eq!(config.compression, Compression::default());
     assert_eq!(config.max_upload_bytes_per_sec, None);
-    assert_eq!(config.broker_endpoint.to_string(), "http://127.0.0.1:9190");
+    assert_eq!(config.broker.endpoint.to_string(), "http://127.0.0.1:9190");
     assert_eq!(config.listen.to_string(), "http://127.0.0.1:9191");
     assert_eq!(config.metrics_listen.to_string(), "0.0.0.0:9090");
     assert_eq!(config.store.prefix, "snapshots/");
@@ -320,7 +322,10 @@ fn two_listeners_need_two_ports() {
 #[test]
 fn the_broker_must_be_callable() {
     let problem = |value| given().option("BROKER_ENDPOINT", value).only_fault().1;
-    assert_eq!(problem("https://broker:1"), Problem::TlsToBroker);
+    assert!(matches!(
+        problem("https://broker:1"),
+        Problem::Missing { .. }
+    ));
     let reason = EndpointError::PortZero;
     assert_eq!(problem("http://broker:0"), Problem::Endpoint { reason });
 }

@@ -14,6 +14,7 @@
 )]
 
 pub mod bench;
+pub mod certificates;
 pub mod cli;
 pub mod daemon;
 pub mod faults;
@@ -23,5 +24,6 @@ pub mod s3;
 pub mod scripted_broker;
 pub mod seeding;
 pub mod stores;
+pub mod tls;
 pub mod wire;
 pub mod world;

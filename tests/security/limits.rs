@@ -1,0 +1,92 @@
+//! So many connections, and none that stays silent.
+
+use std::{
+    io::{ErrorKind, Read as _},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    rig::Rig,
+    support::{
+        daemon::{Daemon, Setup},
+        scripted_broker::ScriptedBroker,
+    },
+};
+
+const OPEN: &str = "chronik_snapshot_connections{listener=\"grpc\"}";
+const REFUSED: &str = "chronik_snapshot_connections_refused_total{reason=\"limit\"}";
+
+fn silent(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    let limit = Some(Duration::from_secs(30));
+    stream.set_read_timeout(limit).unwrap();
+    stream
+}
+
+/// The other side has hung up: at once, or while we waited.
+fn wait_closed(mut stream: TcpStream) {
+    match stream.read(&mut [0; 64]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_so_many_connections_are_closed_at_once_and_silent_ones_in_time() {
+    let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
+    let daemon = Daemon::start(&Setup {
+        broker: broker.address,
+        dir: dir.path(),
+        env: &[("CHRONIK_SNAPSHOT_MAX_CONNECTIONS", "4")],
+    });
+    let held: Vec<TcpStream> = (0..4).map(|_| silent(daemon.listen)).collect();
+    daemon.wait("four connections", |daemon| {
+        (daemon.metric(OPEN) - 4.0).abs() < 0.5
+    });
+    let begun = Instant::now();
+    wait_closed(silent(daemon.listen));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!((daemon.metric(REFUSED) - 1.0).abs() < 0.5);
+    daemon.wait_log("4 connections are open (MAX_CONNECTIONS)");
+    // The probes have places of their own.
+    assert!(daemon.get("/healthz").is_some());
+
+    // Nobody keeps a place by saying nothing.
+    for stream in held {
+        wait_closed(stream);
+    }
+    let silence = begun.elapsed();
+    assert!((5..25).contains(&silence.as_secs()), "{silence:?}");
+    daemon.wait("free places", |daemon| daemon.metric(OPEN) < 0.5);
+    assert!(daemon.get("/status").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_does_not_go_on_keeps_nobody_waiting() {
+    let rig = Rig::start(None, &[]).await;
+    let held: Vec<TcpStream> = (0..20).map(|_| silent(rig.daemon.listen)).collect();
+    let begun = Instant::now();
+    rig.status(&rig.client(None)).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    for stream in held {
+        wait_closed(stream);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(25));
+    let refused = "chronik_snapshot_connections_refused_total{reason=\"handshake\"}";
+    rig.daemon
+        .wait("the metric", |daemon| daemon.metric(refused) > 19.5);
+    rig.daemon.wait_log("within 10 s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_lives_keeps_its_connection_without_calling() {
+    let rig = Rig::start(None, &[]).await;
+    let channel = rig.client(None).channel().await.unwrap();
+    crate::rig::status(channel.clone()).await.unwrap();
+    // Longer than the time for the first byte.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert!(rig.daemon.metric(OPEN) > 0.5);
+    crate::rig::status(channel).await.unwrap();
+}
