@@ -8,6 +8,7 @@ use crate::support::{
     daemon::{Daemon, Setup},
     http::{Answer, serve},
     scripted_broker::ScriptedBroker,
+    tls::TlsClient,
 };
 
 /// What must show nowhere.
@@ -26,13 +27,15 @@ fn body(pem: &str) -> Vec<String> {
 
 struct Rig {
     dir: tempfile::TempDir,
+    authority: Authority,
     key: String,
 }
 
 impl Rig {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let pair = Authority::new("servers").server();
+        let authority = Authority::new("servers");
+        let pair = authority.server();
         Files(dir.path()).pair("server", &pair);
         let credentials = dir.path().join("credentials");
         fs::create_dir(&credentials).unwrap();
@@ -42,7 +45,11 @@ impl Rig {
         )
         .unwrap();
         fs::write(dir.path().join("secret"), format!("{PLANTED}-secret\n")).unwrap();
-        Self { dir, key: pair.key }
+        Self {
+            dir,
+            authority,
+            key: pair.key,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -118,6 +125,8 @@ async fn a_daemon_that_fails_at_its_store_tells_no_secret() {
     for path in ["/metrics", "/readyz", "/healthz"] {
         rig.check(path, &daemon.get(path).unwrap());
     }
+    let client = TlsClient::new(daemon.listen, &rig.authority, None);
+    rig.check("/status", &client.get("/status").await.unwrap());
     // What was rotated away is as secret as what took its place.
     fs::write(
         rig.path("server-key.pem"),
