@@ -27,7 +27,7 @@ pub(super) type Step<T> = Result<T, ExitStatus>;
 impl<D: Daemon> Context<'_, D> {
     /// The configuration, or every fault of it on standard error.
     pub(super) fn config(&self, args: ConfigArgs) -> Step<Config> {
-        let loaded = config::load(&args.sources(self.environment.clone()));
+        let loaded = config::load_for_command(&args.sources(self.environment.clone()));
         warn(&loaded.warnings);
         loaded.config.map_err(|error| refuse(&error))
     }

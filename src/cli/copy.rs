@@ -80,7 +80,7 @@ fn target(config: &Config, prefix: Option<String>, file: Option<PathBuf>) -> Ste
         target.store.prefix = prefix.unwrap_or_default();
         return Ok(target);
     };
-    let loaded = config::load(&Sources {
+    let loaded = config::load_for_command(&Sources {
         config_file: Some(file),
         ..Sources::default()
     });

@@ -33,11 +33,17 @@ const DEFAULT_THREADS_MAX: usize = 4;
 pub(super) struct Reader<'a> {
     figment: &'a Figment,
     pub(super) faults: Vec<Fault>,
+    /// False = this process encrypts nothing, so its user need not be able to read keys.
+    pub(super) opens_keys: bool,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(figment: &'a Figment, faults: Vec<Fault>) -> Self {
-        Self { figment, faults }
+        Self {
+            figment,
+            faults,
+            opens_keys: true,
+        }
     }
 
     /// The winning text for a key, and who gave it.

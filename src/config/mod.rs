@@ -137,9 +137,20 @@ pub struct Loaded {
 
 /// Reads and checks all sources. Reads files; has no other effect.
 pub fn load(sources: &Sources) -> Loaded {
+    load_with(sources, true)
+}
+
+/// The same for a command that is not the daemon: certificates and keys are not looked at before they are needed, as
+/// whoever runs it may not be allowed to read them.
+pub fn load_for_command(sources: &Sources) -> Loaded {
+    load_with(sources, false)
+}
+
+fn load_with(sources: &Sources, opens_keys: bool) -> Loaded {
     let (layers, faults) = layers::read(sources);
     let figment = layers.into_iter().fold(Figment::new(), Figment::merge);
     let mut reader = build::Reader::new(&figment, faults);
+    reader.opens_keys = opens_keys;
     let mut warnings = Vec::new();
     let config = build::config(&mut reader, &mut warnings);
     let settings = build::settings(&reader);

@@ -55,8 +55,10 @@ pub(super) fn listen_tls(
         identity: Some(identity),
         ca,
     };
-    let opened = Followed::open(files.clone(), server_config).map(drop);
-    told(reader, opened, &files, specs);
+    if reader.opens_keys {
+        let opened = Followed::open(files.clone(), server_config).map(drop);
+        told(reader, opened, &files, specs);
+    }
     (listen.encrypted(), Some(files))
 }
 
@@ -103,7 +105,7 @@ pub(super) fn broker_tls(reader: &mut Reader<'_>, broker: &Endpoint) -> Option<C
         missing(reader, &opt::BROKER_TLS_CA, BROKER_HTTPS);
     }
     let [ca, cert, key, _] = specs;
-    if tls.files.ca.is_some() {
+    if reader.opens_keys && tls.files.ca.is_some() {
         let opened = Followed::open(tls.files.clone(), client_config).map(drop);
         told(reader, opened, &tls.files, [cert, key, ca]);
     }

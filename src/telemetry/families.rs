@@ -150,13 +150,13 @@ families! {
     STORE_REQUEST_DURATION: Histogram "store_request_duration_seconds" ["method"] "seconds",
         "Time that calls took, retries included.", "";
     CONNECTIONS: Gauge "connections" ["listener"] "connections",
-        "Connections that are open now.", "Near MAX_CONNECTIONS.";
+        "Connections that are open now.", "";
     CONNECTIONS_REFUSED: Counter "connections_refused_total" ["reason"] "connections",
-        "Connections that were closed before anything was answered on them.", "Any `limit`; `handshake` where every client is known.";
+        "Connections that were closed before anything was answered on them.", "Any `limit`.";
     DENIED: Counter "denied_total" ["service"] "calls",
         "Calls answered with PERMISSION_DENIED; the log names who called.", "Any.";
     CERTIFICATE_EXPIRY: Gauge "tls_certificate_expiry_timestamp_seconds" ["certificate"] "seconds since the Unix epoch",
-        "End of the certificate in use; 0 = none.", "Not 0, and less than the time that a renewal takes from now.";
+        "End of the certificate in use; 0 = none.", "Not 0, and less than a day from now: its renewal has failed.";
     CERTIFICATE_RELOAD_FAILURES: Counter "tls_reload_failures_total" ["certificate"] "attempts",
-        "Changes of certificate, key or authorities that could not be used; what was in use stays.", "Grows, and tls_certificate_expiry_timestamp_seconds does not: the rotation is broken.";
+        "Changes of certificate, key or authorities that could not be used; what was in use stays.", "Grows: the last rotation went wrong.";
 }

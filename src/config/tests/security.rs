@@ -121,6 +121,17 @@ fn files_that_cannot_be_used_are_told_with_the_option_that_names_them() {
 }
 
 #[test]
+fn a_command_that_is_not_the_daemon_need_not_read_its_keys() {
+    let certificates = Certificates::new();
+    let given = certificates.mutual().option("TLS_KEY", "/nonexistent");
+    assert_eq!(given.only_fault().0, "TLS_KEY");
+    assert!(load_for_command(&given.0).config.is_ok());
+    // What can be seen without them is a fault all the same.
+    let given = certificates.listen("unix:/run/s.sock");
+    assert!(load_for_command(&given.0).config.is_err());
+}
+
+#[test]
 fn names_need_certificates_and_users_need_a_socket() {
     let certificates = Certificates::new();
     for service in ["ADMIN", "BOOTSTRAP"] {
