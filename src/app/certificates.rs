@@ -69,6 +69,7 @@ async fn keep<C: Send + Sync + 'static>(
         match followed.refresh().await {
             Ok(false) => {}
             Ok(true) => {
+                metrics.security().set_files_unusable(certificate, false);
                 let expires_at_unix_secs = followed.expires_at();
                 tracing::info!(
                     %certificate, expires_at_unix_secs,
@@ -76,7 +77,7 @@ async fn keep<C: Send + Sync + 'static>(
                 );
             }
             Err(error) => {
-                metrics.security().reload_failed(certificate);
+                metrics.security().set_files_unusable(certificate, true);
                 tracing::error!(
                     %certificate, %error,
                     "certificates have changed and cannot be used; those from before stay in use"

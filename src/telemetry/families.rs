@@ -157,6 +157,6 @@ families! {
         "Calls answered with PERMISSION_DENIED; the log names who called.", "Any.";
     CERTIFICATE_EXPIRY: Gauge "tls_certificate_expiry_timestamp_seconds" ["certificate"] "seconds since the Unix epoch",
         "End of the certificate in use; 0 = none.", "Not 0, and less than a day from now: its renewal has failed.";
-    CERTIFICATE_RELOAD_FAILURES: Counter "tls_reload_failures_total" ["certificate"] "attempts",
-        "Changes of certificate, key or authorities that could not be used; what was in use stays.", "Grows: the last rotation went wrong.";
+    CERTIFICATE_FILES_UNUSABLE: Gauge "tls_files_unusable" ["certificate"] "",
+        "1 = certificate, key or authorities have changed on disk and cannot be used; what was in use stays.", "1 for longer than a rotation takes.";
 }

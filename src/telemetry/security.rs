@@ -15,7 +15,7 @@ pub struct SecuritySeries {
     refused: By<Refused, IntCounter>,
     denied: By<Service, IntCounter>,
     expiry: By<Certificate, IntGauge>,
-    reload_failures: By<Certificate, IntCounter>,
+    unusable: By<Certificate, IntGauge>,
 }
 
 impl SecuritySeries {
@@ -25,7 +25,7 @@ impl SecuritySeries {
             refused: series::counters_by(registry, &f::CONNECTIONS_REFUSED)?,
             denied: series::counters_by(registry, &f::DENIED)?,
             expiry: series::gauges_by(registry, &f::CERTIFICATE_EXPIRY)?,
-            reload_failures: series::counters_by(registry, &f::CERTIFICATE_RELOAD_FAILURES)?,
+            unusable: series::gauges_by(registry, &f::CERTIFICATE_FILES_UNUSABLE)?,
         })
     }
 
@@ -60,10 +60,10 @@ impl SecuritySeries {
         }
     }
 
-    /// The files have changed and cannot be used.
-    pub fn reload_failed(&self, certificate: Certificate) {
-        if let Some(counter) = self.reload_failures.get(certificate) {
-            counter.inc();
+    /// What is on disk can or cannot be used.
+    pub fn set_files_unusable(&self, certificate: Certificate, unusable: bool) {
+        if let Some(gauge) = self.unusable.get(certificate) {
+            gauge.set(i64::from(unusable));
         }
     }
 }
