@@ -68,7 +68,8 @@ async fn a_new_pair_is_taken_up_and_open_connections_go_on() {
     let third = until(2042);
     rig.files().pair("server", &third);
     wait_for(&client, &third).await;
-    assert!(rig.daemon.metric(UNUSABLE) < 0.5);
+    rig.daemon
+        .wait("the metric", |daemon| daemon.metric(UNUSABLE) < 0.5);
     status(old).await.unwrap();
 }
 
