@@ -75,7 +75,7 @@ impl TlsError {
         }
     }
 
-    pub(super) fn unusable(path: &Path, reason: impl ToString) -> Self {
+    pub(super) fn unusable(path: &Path, reason: &impl ToString) -> Self {
         Self::Unusable {
             path: path.to_owned(),
             reason: reason.to_string(),
@@ -192,7 +192,7 @@ fn roots(path: &Path, pem: &[u8]) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path, pem)? {
         let added = roots.add(certificate);
-        added.map_err(|error| TlsError::unusable(path, error))?;
+        added.map_err(|error| TlsError::unusable(path, &error))?;
     }
     Ok(roots)
 }

@@ -23,7 +23,7 @@ fn path_of(path: Option<&Path>) -> &Path {
 /// What a listener needs: its own certificate; with authorities, every client must have a certificate of theirs.
 pub fn server_config(files: &TlsFiles, material: Material) -> Result<ServerConfig, TlsError> {
     let cert = path_of(files.identity.as_ref().map(|it| it.cert.as_path()));
-    let unusable = |error| TlsError::unusable(cert, error);
+    let unusable = |error| TlsError::unusable(cert, &error);
     let Some((chain, key)) = material.identity else {
         return Err(TlsError::Nothing {
             path: cert.to_owned(),
@@ -38,7 +38,7 @@ pub fn server_config(files: &TlsFiles, material: Material) -> Result<ServerConfi
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
             let verifier = verifier
                 .build()
-                .map_err(|error| TlsError::unusable(path_of(files.ca.as_deref()), error))?;
+                .map_err(|error| TlsError::unusable(path_of(files.ca.as_deref()), &error))?;
             builder.with_client_cert_verifier(verifier)
         }
         None => builder.with_no_client_auth(),
@@ -61,13 +61,13 @@ pub fn client_config(files: &TlsFiles, material: Material) -> Result<ClientConfi
     };
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError::unusable(ca, error))?
+        .map_err(|error| TlsError::unusable(ca, &error))?
         .with_root_certificates(roots);
     let mut config = match material.identity {
         Some((chain, key)) => {
             let cert = path_of(files.identity.as_ref().map(|it| it.cert.as_path()));
             let built = builder.with_client_auth_cert(chain, key);
-            built.map_err(|error| TlsError::unusable(cert, error))?
+            built.map_err(|error| TlsError::unusable(cert, &error))?
         }
         None => builder.with_no_client_auth(),
     };

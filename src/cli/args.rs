@@ -101,7 +101,7 @@ impl ConfigArgs {
 /// Which daemon a command calls.
 #[derive(Debug, Args)]
 pub(super) struct EndpointArgs {
-    /// The daemon: host:port, http://host:port, https://host:port or unix:/path [default: LISTEN of the configuration].
+    /// The daemon: `host:port`, `http://host:port`, `https://host:port` or `unix:/path` [default: LISTEN of the configuration].
     #[arg(long, value_name = "ENDPOINT", value_parser = parse_endpoint)]
     endpoint: Option<Endpoint>,
 

@@ -22,7 +22,7 @@ pub(super) struct Args {
     #[arg(value_name = "TOPIC/PARTITION", value_parser = parse_partition)]
     partition: TopicPartition,
 
-    /// The daemon: host:port, http://host:port, https://host:port or unix:/path [default: LISTEN of the configuration].
+    /// The daemon: `host:port`, `http://host:port`, `https://host:port` or `unix:/path` [default: LISTEN of the configuration].
     #[arg(long, value_name = "ENDPOINT", value_parser = parse_endpoint)]
     endpoint: Option<Endpoint>,
 

@@ -73,7 +73,7 @@ pub async fn serve_grpc(incoming: Incoming, routes: Router, close: CancellationT
     }
 }
 
-/// Serves METRICS_LISTEN until `close`.
+/// Serves `METRICS_LISTEN` until `close`.
 pub async fn serve_http(incoming: Incoming, state: HttpState, close: CancellationToken) {
     let served = axum::serve(incoming, probe_routes(state))
         .with_graceful_shutdown(close.cancelled_owned())

@@ -256,7 +256,7 @@ label! {
     Listening {
         /// LISTEN.
         Grpc => "grpc",
-        /// METRICS_LISTEN.
+        /// `METRICS_LISTEN`.
         Http => "http",
     }
 }
@@ -264,7 +264,7 @@ label! {
 label! {
     /// Why a connection was closed before anything was answered on it.
     Refused {
-        /// MAX_CONNECTIONS are open.
+        /// `MAX_CONNECTIONS` are open.
         Limit => "limit",
         /// Encryption could not be agreed upon, or the client's certificate was not accepted.
         Handshake => "handshake",
@@ -284,9 +284,9 @@ label! {
 label! {
     /// Whose certificate.
     Certificate {
-        /// TLS_CERT.
+        /// `TLS_CERT`.
         Listen => "listen",
-        /// BROKER_TLS_CERT.
+        /// `BROKER_TLS_CERT`.
         Broker => "broker",
     }
 }

@@ -46,7 +46,7 @@ impl SecuritySeries {
         }
     }
 
-    /// A call was answered with PERMISSION_DENIED.
+    /// A call was answered with `PERMISSION_DENIED`.
     pub fn denied(&self, service: Service) {
         if let Some(counter) = self.denied.get(service) {
             counter.inc();
