@@ -26,6 +26,12 @@ pub(super) fn status_error(call: &'static str, endpoint: String, status: &Status
             },
         },
         Code::Unimplemented => AdminError::NotServed { call, endpoint },
+        // What the daemon says has no cause here: this is a connection that broke, whatever the library calls it.
+        _ if std::error::Error::source(status).is_some() => AdminError::Unavailable {
+            call,
+            endpoint,
+            message: chain(status),
+        },
         code => AdminError::Refused {
             call,
             code,

@@ -373,7 +373,10 @@ fn raw_text(key: &str, value: Value) -> Result<String, Problem> {
         },
         Value::Array(_, items) if is_list => {
             let text = |item: Value| match item {
-                Value::Num(_, number) => number.to_u128().map(|number| number.to_string()),
+                Value::Num(_, number) => {
+                    let signed = number.to_i128().map(|number| number.to_string());
+                    signed.or_else(|| number.to_u128().map(|number| number.to_string()))
+                }
                 item => item.into_string(),
             };
             let texts: Option<Vec<String>> = items.into_iter().map(text).collect();

@@ -17,7 +17,7 @@ use crate::support::{
 pub(crate) struct Rig {
     pub(crate) authority: Authority,
     pub(crate) daemon: Daemon,
-    pub(crate) broker: ScriptedBroker,
+    _broker: ScriptedBroker,
     pub(crate) dir: tempfile::TempDir,
 }
 
@@ -56,7 +56,7 @@ impl Rig {
         Self {
             authority,
             daemon,
-            broker,
+            _broker: broker,
             dir,
         }
     }
