@@ -15,23 +15,22 @@ pub(super) const fn log_id(id: v1::LogId) -> LogId {
 }
 
 pub(super) fn status_error(call: &'static str, endpoint: String, status: &Status) -> AdminError {
+    // What the daemon says has no cause here. What has one is a connection that broke, whatever the library calls it, and
+    // has no message of its own but that of its cause.
+    if let Some(source) = std::error::Error::source(status) {
+        return AdminError::Unavailable {
+            call,
+            endpoint,
+            message: chain(source),
+        };
+    }
     match status.code() {
-        // A connection that fails has no message of its own but that of its cause.
         Code::Unavailable | Code::Unknown | Code::DeadlineExceeded => AdminError::Unavailable {
             call,
             endpoint,
-            message: match std::error::Error::source(status) {
-                Some(source) => chain(source),
-                None => status.message().to_owned(),
-            },
+            message: status.message().to_owned(),
         },
         Code::Unimplemented => AdminError::NotServed { call, endpoint },
-        // What the daemon says has no cause here: this is a connection that broke, whatever the library calls it.
-        _ if std::error::Error::source(status).is_some() => AdminError::Unavailable {
-            call,
-            endpoint,
-            message: chain(status),
-        },
         code => AdminError::Refused {
             call,
             code,

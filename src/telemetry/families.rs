@@ -154,7 +154,7 @@ families! {
     CONNECTIONS_REFUSED: Counter "connections_refused_total" ["reason"] "connections",
         "Connections that were closed before anything was answered on them.", "Any `limit`.";
     DENIED: Counter "denied_total" ["service"] "calls",
-        "Calls answered with `PERMISSION_DENIED`; the log names who called.", "Any.";
+        "Calls refused because of who called; the log names who.", "Any.";
     CERTIFICATE_EXPIRY: Gauge "tls_certificate_expiry_timestamp_seconds" ["certificate"] "seconds since the Unix epoch",
         "End of the certificate in use; 0 = none.", "Not 0, and less than a day from now: its renewal has failed.";
     CERTIFICATE_FILES_UNUSABLE: Gauge "tls_files_unusable" ["certificate"] "",
