@@ -10,7 +10,7 @@ use crate::support::{
     certificates::{Authority, Files, Pair},
     daemon::{Daemon, Setup},
     scripted_broker::ScriptedBroker,
-    tls::TlsClient,
+    tls::{TlsClient, told},
 };
 
 /// A daemon whose LISTEN is encrypted.
@@ -67,7 +67,8 @@ impl Rig {
 
     /// The status over a connection of its own, or what went wrong on the way.
     pub(crate) async fn status(&self, client: &TlsClient) -> Result<(), String> {
-        status(client.channel().await?).await.map_err(told)
+        let asked = status(client.channel().await?).await;
+        asked.map_err(|status| told(&status))
     }
 
     /// Waits until the daemon knows its broker's partition.
@@ -80,10 +81,6 @@ impl Rig {
     pub(crate) fn files(&self) -> Files<'_> {
         Files(self.dir.path())
     }
-}
-
-fn told(status: Status) -> String {
-    crate::support::tls::told(&status)
 }
 
 pub(crate) async fn status(channel: Channel) -> Result<(), Status> {
@@ -124,7 +121,7 @@ pub(crate) async fn bootstrap(channel: Channel) -> Result<v1::BootstrapResult, S
     }
 }
 
-/// Asserts PERMISSION_DENIED with all of these in its message.
+/// Asserts `PERMISSION_DENIED` with all of these in its message.
 #[track_caller]
 pub(crate) fn assert_denied(status: &Status, parts: &[&str]) {
     assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
