@@ -102,7 +102,8 @@ async fn a_broker_that_wants_a_certificate_does_not_get_by_without() {
         ("CHRONIK_SNAPSHOT_BROKER_ENDPOINT", &endpoint),
         ("CHRONIK_SNAPSHOT_BROKER_TLS_CA", &ca),
     ]);
-    assert_never_connected(&daemon, "CertificateRequired");
+    // Why, the broker knows: it hangs up after our side of the handshake.
+    assert_never_connected(&daemon, "the broker does not answer");
     assert_eq!(front.accepted(), 0);
 }
 

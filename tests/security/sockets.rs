@@ -212,15 +212,12 @@ async fn it_is_never_open_to_everybody() {
     let path = dir.path().join(SOCKET);
     let watched = path.clone();
     let watcher = std::thread::spawn(move || {
-        // Until it is connectable, no mode but the last one may be connectable.
-        loop {
-            let mode = fs::metadata(&watched).map(|found| found.permissions().mode() & 0o777);
-            let connected = UnixStream::connect(&watched).is_ok();
-            match (mode, connected) {
-                (Ok(mode), true) => return mode,
-                _ => std::thread::yield_now(),
-            }
+        while UnixStream::connect(&watched).is_err() {
+            std::thread::yield_now();
         }
+        // Whoever could connect at this moment is told by the mode at this moment.
+        let socket = fs::metadata(&watched).unwrap();
+        socket.permissions().mode() & 0o777
     });
     let _rig = Rig::start_in(dir, &[]).await;
     assert_eq!(watcher.join().unwrap(), 0o660);
