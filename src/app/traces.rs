@@ -23,7 +23,10 @@ pub(super) fn send(
     let (uri, route) = match collector {
         Endpoint::Unix(path) => {
             let (path, uids) = (path.clone(), None);
-            ("http://collector.local".to_owned(), Route::Unix { path, uids })
+            (
+                "http://collector.local".to_owned(),
+                Route::Unix { path, uids },
+            )
         }
         Endpoint::Tcp { .. } => (collector.to_string(), Route::Tcp),
     };

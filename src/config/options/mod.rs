@@ -69,7 +69,7 @@ pub enum Group {
 
 impl Group {
     /// Every chapter, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Snapshots,
         Self::Keeping,
         Self::Data,
