@@ -54,6 +54,23 @@ async fn a_copy_is_the_same_and_is_made_once() {
     lab.run_with(&["verify", "--all", "--deep"], &[("S3_PREFIX", "copy/")])
         .ends_with(0);
 
+    // Marked since: the mark follows.
+    let id = lab.ids()[0].clone();
+    lab.run(&["quarantine", "orders/0", &id, "--yes"])
+        .ends_with(0);
+    lab.run(&copy).ends_with(0).tells(&[
+        "1 snapshots are quarantined",
+        "1 of them are marked in the target now",
+    ]);
+    assert!(tree(&from) == tree(&to));
+    for prefix in ["snapshots/", "copy/"] {
+        lab.run_with(
+            &["quarantine", "orders/0", &id, "--undo", "--yes"],
+            &[("S3_PREFIX", prefix)],
+        )
+        .ends_with(0);
+    }
+
     // Broken off after the data: what is there is kept, the rest is made.
     for (name, _) in tree(&to)
         .iter()

@@ -4,6 +4,7 @@ mod support;
 
 use std::{fs, io::Read as _, process::Stdio};
 
+use chronik_snapshotd::format::{CreatedBy, ManifestDigest, Quarantine};
 use support::cli::{Lab, assert_shape, command, damage, keep, output};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -378,4 +379,27 @@ async fn a_mark_by_hand_needs_a_word_and_its_removal_a_sound_snapshot() {
         .tells(&["does not verify", "its mark stays"]);
     assert_eq!(lab.stored(".quarantined.json").len(), 1);
     lab.run(&["quarantine", "orders/0", "1234"]).ends_with(2);
+
+    // A sidecar's mark may be there for a history that is gone: right bytes do not take it back.
+    let manifest = fs::read(&lab.stored(".manifest.json")[0]).unwrap();
+    let mark = Quarantine::new(
+        ids[0].parse().unwrap(),
+        ManifestDigest::of(&manifest),
+        "it ends beyond the log of its leader",
+        5,
+        CreatedBy {
+            broker_id: 1,
+            version: "0.1.0".to_owned(),
+        },
+    );
+    let path =
+        lab.stored(".manifest.json")[0].with_file_name(format!("{}.quarantined.json", ids[0]));
+    fs::write(&path, mark.encode()).unwrap();
+    let undo = ["quarantine", "orders/0", ids[0].as_str(), "--undo", "--yes"];
+    lab.run(&undo)
+        .ends_with(1)
+        .tells(&["it ends beyond the log of its leader", "--force"]);
+    assert!(path.exists());
+    lab.run(&[&undo[..], &["--force"]].concat()).ends_with(0);
+    assert!(!path.exists());
 }

@@ -290,6 +290,13 @@ async fn a_planned_snapshot_that_is_gone_or_damaged_is_followed_by_no_other() {
         "{error}"
     );
     assert_eq!(installer.abandoned, [newest]);
+    // Marked by hand after the plan was confirmed.
+    bench.put(FileName::Quarantine(newest), "{}\n").await;
+    let (marked, installer) = founder(&bench, "orders", identity.restore_uuid).await;
+    let error = marked.unwrap_err().to_string();
+    assert!(error.contains("is quarantined"), "{error}");
+    assert!(installer.bytes.is_empty() && installer.abandoned.is_empty());
+    bench.delete(FileName::Quarantine(newest)).await;
     bench.delete(FileName::Manifest(newest)).await;
     let (gone, installer) = founder(&bench, "orders", identity.restore_uuid).await;
     assert!(matches!(gone, Err(RestoreError::NoneVerifies { .. })));

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::{Catalog, CatalogError};
 use crate::{
     format::{
-        CheckedObject, FileName, Manifest, ManifestDigest, Proof, Quarantine, SnapName, SnapshotId,
+        CheckedObject, FileName, Manifest, ManifestDigest, Proof, QUARANTINE_MAX_BYTES, Quarantine,
+        SnapName, SnapshotId,
     },
     mutation::{self, Mutation},
     raft::TopicPartition,
@@ -152,6 +153,25 @@ impl Catalog {
         // Somebody else's mark is as good as ours.
         self.store().put_new(&key, bytes).await?;
         Ok(())
+    }
+
+    /// Reads that mark past every cache; none = there is no mark.
+    pub async fn read_quarantine(
+        &self,
+        partition: &TopicPartition,
+        id: SnapshotId,
+    ) -> Result<Option<Quarantine>, CatalogError> {
+        let key = self.keys().object(partition, FileName::Quarantine(id))?;
+        let bytes = match self.store().get(&key, QUARANTINE_MAX_BYTES).await {
+            Ok(object) => object.bytes,
+            Err(StoreError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mark = Quarantine::decode(&bytes).map_err(|source| CatalogError::Format {
+            key: key.to_string(),
+            source,
+        })?;
+        Ok(Some(mark))
     }
 
     /// Marks a snapshot that retention must keep. The name alone is the mark.

@@ -95,7 +95,10 @@ fn told(copied: &Copied) {
     }
     if copied.quarantined > 0 {
         let count = copied.quarantined;
-        eprintln!("{count} snapshots are quarantined and were left out");
+        let marked = copied.marked;
+        eprintln!(
+            "{count} snapshots are quarantined and were left out; {marked} of them are marked in the target now"
+        );
     }
     let (snapshots, kept) = (copied.snapshots, copied.kept);
     let (files, bytes) = (copied.files, size(copied.bytes));

@@ -29,6 +29,11 @@ pub(super) struct Args {
     #[arg(long)]
     undo: bool,
 
+    /// Take back a mark that a sidecar set. It may be there because the snapshot is of a history that is gone, which its
+    /// bytes do not show: only with every broker of the partition stopped, or when the mark's reason is known to be wrong.
+    #[arg(long, requires = "undo")]
+    force: bool,
+
     /// Why, for whoever finds the mark.
     #[arg(
         long,
@@ -66,7 +71,7 @@ pub(super) fn run<D: Daemon>(args: Args, context: &Context<'_, D>) -> Step<ExitS
     confirmed(args.yes)?;
     context.with_tools(&config, async |tools| {
         if undo {
-            tools.unquarantine(snapshot).await
+            tools.unquarantine(snapshot, args.force).await
         } else {
             tools.quarantine(snapshot, &args.reason).await
         }

@@ -71,9 +71,9 @@ impl RawLayer {
         }
     }
 
-    /// An empty value is the same as none, in every source.
+    /// An empty value is the same as none, in every source; but not where none would let everybody in.
     fn set(&mut self, key: &str, text: String, name: String) {
-        if !text.is_empty() {
+        if !text.is_empty() || options::GUARDS.iter().any(|guard| guard.key == key) {
             self.values.insert(key.to_owned(), RawValue { text, name });
         }
     }

@@ -49,6 +49,12 @@ impl Pipeline {
                 "{id}, which the plan names, is gone or another one"
             )));
         };
+        // Marked since the plan was confirmed: nobody is seeded from it.
+        if snapshot.quarantined {
+            return Err(none_verifies(format!(
+                "{id}, which the plan names, is quarantined"
+            )));
+        }
         let codec = &snapshot.manifest.state_codec;
         if !request.accepted_state_codecs.contains(codec) {
             let detail =

@@ -75,6 +75,8 @@ pub struct Copied {
     pub bytes: u64,
     /// Snapshots that were left out because they are marked.
     pub quarantined: usize,
+    /// Those of them that were there, not marked, and are marked there now.
+    pub marked: usize,
     /// Snapshots that could not be copied because they are damaged, or cannot be understood.
     pub damaged: Vec<Damaged>,
 }
@@ -199,6 +201,10 @@ impl Copier<'_> {
             }
             if snapshot.quarantined {
                 copied.quarantined += 1;
+                if there.find(snapshot.id).is_some_and(Snapshot::is_good) {
+                    self.copy_mark(snapshot).await?;
+                    copied.marked += 1;
+                }
                 continue;
             }
             if self.is_there(&there, snapshot).await? {
@@ -211,6 +217,16 @@ impl Copier<'_> {
                     .damaged
                     .push(damaged(snapshot.id.to_string(), problem)),
             }
+        }
+        Ok(())
+    }
+
+    /// What was marked after it was copied is marked in the target, too.
+    async fn copy_mark(&self, snapshot: &Snapshot) -> Result<(), ToolError> {
+        let partition = &snapshot.manifest.partition;
+        let mark = self.from.catalog.read_quarantine(partition, snapshot.id);
+        if let Some(mark) = mark.await? {
+            self.to.catalog.quarantine(partition, &mark).await?;
         }
         Ok(())
     }
@@ -274,18 +290,27 @@ impl Copier<'_> {
                     self.copy_file(&from, &to, size_bytes).await?;
                     copied.files += 1;
                     copied.bytes += size_bytes;
-                    written.push(to);
+                    written.push((extent.name, to));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
-        if let Some(problem) = self.read_back(snapshot, proven).await? {
+        // Read twice: one wrong reading is no reason to take anything away.
+        let mut problem = self.read_back(snapshot, proven).await?;
+        if problem.is_some() {
+            problem = self.read_back(snapshot, proven).await?;
+        }
+        if let Some(problem) = problem {
             if written.is_empty() {
                 return Ok(Some(format!("in the target: {problem}")));
             }
-            // Nothing points into them yet.
-            for key in &written {
-                self.to.catalog.store().delete(key).await?;
+            // Nothing pointed into them when this copy began, and nothing but a second copy could by now.
+            let there = self.to.catalog.look(partition).await?;
+            let needed = there.referenced_files();
+            for (name, key) in &written {
+                if !name.parse().is_ok_and(|name| needed.contains(&name)) {
+                    self.to.catalog.store().delete(key).await?;
+                }
             }
             return Ok(Some(problem));
         }

@@ -166,6 +166,19 @@ pub enum ToolError {
         /// Which.
         id: SnapshotId,
     },
+    /// A mark that a sidecar set, which nobody has said may go.
+    #[error(
+        "{id} was marked by broker {broker_id}'s sidecar ({reason}): its bytes may be right and its history lost; \
+         with --force the mark goes all the same"
+    )]
+    MarkedBySidecar {
+        /// Which.
+        id: SnapshotId,
+        /// Whose sidecar.
+        broker_id: i32,
+        /// What the mark says.
+        reason: String,
+    },
     /// A mark that is still deserved.
     #[error("{id} does not verify ({problem}): its mark stays")]
     StillDamaged {
@@ -225,6 +238,7 @@ impl ToolError {
             | Self::NotHosted { .. }
             | Self::EvictedMeanwhile { .. }
             | Self::Unclaimed { .. }
+            | Self::MarkedBySidecar { .. }
             | Self::Stranger { .. }
             | Self::SamePlace { .. }
             | Self::TargetOfAnother { .. }

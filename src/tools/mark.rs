@@ -10,8 +10,8 @@ use crate::{
     raft::{LogId, TopicPartition},
 };
 
-/// A deleter that looked for pins before this one was written has sent its request by then.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// Beyond the time that one request of a deleter can take, retries included.
+const LOOK_AGAIN_MARGIN: Duration = Duration::from_secs(2);
 
 /// Stands for the broker id of what an operator wrote.
 pub const BY_HAND: i32 = -1;
@@ -78,7 +78,7 @@ impl Tools {
             return Ok(false);
         }
         self.catalog.pin(partition, id).await?;
-        for wait in [Duration::ZERO, LOOK_AGAIN_AFTER] {
+        for wait in [Duration::ZERO, self.deleters_have_ended()] {
             tokio::time::sleep(wait).await;
             match self.catalog.read_manifest(partition, id).await {
                 Err(CatalogError::Store(error)) if error.is_not_found() => {
@@ -91,6 +91,11 @@ impl Tools {
         Ok(true)
     }
 
+    /// A deleter that looked for pins before one was written has had its answer, or has given up, by then.
+    fn deleters_have_ended(&self) -> Duration {
+        self.catalog.store().options().metadata_timeout + LOOK_AGAIN_MARGIN
+    }
+
     /// Takes that mark back; false = there was none.
     pub async fn unpin(
         &self,
@@ -100,6 +105,19 @@ impl Tools {
         let found = self.find_own(partition, id).await?;
         self.catalog.unpin(partition, id).await?;
         Ok(found.snapshot.pinned)
+    }
+
+    async fn check_by_hand(&self, snapshot: &Snapshot) -> Result<(), ToolError> {
+        let partition = &snapshot.manifest.partition;
+        let mark = self.catalog.read_quarantine(partition, snapshot.id).await?;
+        match mark.filter(|mark| mark.by.broker_id != BY_HAND) {
+            None => Ok(()),
+            Some(mark) => Err(ToolError::MarkedBySidecar {
+                id: snapshot.id,
+                broker_id: mark.by.broker_id,
+                reason: mark.reason,
+            }),
+        }
     }
 
     /// Marks a snapshot: nothing rests on it any more, and it is never deleted.
@@ -114,8 +132,12 @@ impl Tools {
         Ok(self.catalog.quarantine(partition, &mark).await?)
     }
 
-    /// Takes a mark back, after all of the snapshot was read and found right.
-    pub async fn unquarantine(&self, snapshot: &Snapshot) -> Result<(), ToolError> {
+    /// Takes a mark back, after all of the snapshot was read and found right. A sidecar also marks what is whole and of a
+    /// history that is gone, which no reading shows: its marks go only with `force`, and so does one that cannot be read.
+    pub async fn unquarantine(&self, snapshot: &Snapshot, force: bool) -> Result<(), ToolError> {
+        if !force {
+            self.check_by_hand(snapshot).await?;
+        }
         if let Some(problem) = self.problem(snapshot, Check::Deep).await? {
             return Err(ToolError::StillDamaged {
                 id: snapshot.id,

@@ -191,3 +191,13 @@ pub static ADMIN_TLS_NAME: OptionSpec = OptionSpec {
     effect: "DNS name or IP address that the daemon's certificate must be made out to.",
     interaction: "Flag `--tls-name`.",
 };
+
+/// Options that keep somebody out. Set and empty, as by a template without its value, they must not mean "everybody".
+pub static GUARDS: [&OptionSpec; 6] = [
+    &TLS_CLIENT_CA,
+    &ADMIN_CLIENTS,
+    &ADMIN_UIDS,
+    &BOOTSTRAP_CLIENTS,
+    &BOOTSTRAP_UIDS,
+    &BROKER_UIDS,
+];

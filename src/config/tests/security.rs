@@ -148,17 +148,26 @@ fn names_need_certificates_and_users_need_a_socket() {
         assert!(socket().option(&uids, "0").load().config.is_ok());
         for bad in ["", "1,", "root", "-1", "+1", "4294967296"] {
             let given = socket().option(&uids, bad);
-            if bad.is_empty() {
-                assert!(given.load().config.is_ok(), "not set");
-                continue;
-            }
             assert_eq!(given.only_fault(), (uids.clone(), Problem::Uid), "{bad}");
         }
-        for bad in ["*.example", "ops,,", "a b"] {
+        for bad in ["", "*.example", "ops,,", "a b"] {
             let fault = certificates.mutual().option(&clients, bad).only_fault();
             assert_eq!(fault, (clients.clone(), Problem::CertificateName), "{bad}");
         }
     }
+}
+
+#[test]
+fn what_keeps_people_out_is_not_switched_off_by_an_empty_value() {
+    let certificates = Certificates::new();
+    let given = certificates
+        .listen("0.0.0.0:9191")
+        .option("TLS_CLIENT_CA", "");
+    let fault = given.only_fault();
+    assert_eq!(fault, ("TLS_CLIENT_CA".to_owned(), Problem::RelativePath));
+    let file = file("listen = \"unix:/run/s.sock\"\nadmin_uids = []");
+    let fault = super::given().file(&file).only_fault();
+    assert_eq!(fault, ("ADMIN_UIDS".to_owned(), Problem::Uid));
 }
 
 #[test]
