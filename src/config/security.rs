@@ -34,8 +34,9 @@ pub(super) fn listen_tls(
     listen: Endpoint,
 ) -> (Endpoint, Option<TlsFiles>) {
     let identity = identity(reader, &opt::TLS_CERT, &opt::TLS_KEY);
-    let ca = reader.path(&opt::TLS_CLIENT_CA);
     let asked = identity.is_some() || is_set(reader, &opt::TLS_CERT);
+    let guarded = counts(reader, &opt::TLS_CLIENT_CA, asked);
+    let ca = guarded.then(|| reader.path(&opt::TLS_CLIENT_CA)).flatten();
     if !asked && listen.is_encrypted() {
         missing(reader, &opt::TLS_CERT, "https:// in LISTEN");
     }
@@ -77,9 +78,13 @@ pub(super) fn allowed(
         if !on_socket {
             idle(reader, [uids], LISTEN_UNIX);
         }
+        let by_name = counts(reader, clients, authenticates);
+        let by_user = counts(reader, uids, on_socket);
+        let names = by_name.then(|| names(reader, clients)).flatten();
+        let numbers = by_user.then(|| numbers(reader, uids)).flatten();
         Allowed {
-            clients: names(reader, clients).filter(|_| authenticates),
-            uids: numbers(reader, uids).filter(|_| on_socket),
+            clients: names.filter(|_| authenticates),
+            uids: numbers.filter(|_| on_socket),
         }
     };
     (
@@ -114,10 +119,14 @@ pub(super) fn broker_tls(reader: &mut Reader<'_>, broker: &Endpoint) -> Option<C
 
 /// Users that may serve the broker's Unix socket.
 pub(super) fn broker_uids(reader: &mut Reader<'_>, broker: &Endpoint) -> Option<Vec<u32>> {
-    if broker.unix_path().is_none() {
+    let on_socket = broker.unix_path().is_some();
+    if !on_socket {
         idle(reader, [&opt::BROKER_UIDS], BROKER_UNIX);
     }
-    numbers(reader, &opt::BROKER_UIDS)
+    let guarded = counts(reader, &opt::BROKER_UIDS, on_socket);
+    guarded
+        .then(|| numbers(reader, &opt::BROKER_UIDS))
+        .flatten()
 }
 
 /// What commands need to call a daemon over TLS. Their files are not looked at: the daemon need not be able to read them.
@@ -181,6 +190,16 @@ fn is_set(reader: &Reader<'_>, spec: &OptionSpec) -> bool {
     reader.raw(spec.key).is_some()
 }
 
+/// Whether a guard is to be looked at. One that is set and empty is a fault where it would keep somebody out, and nothing
+/// where it would not.
+fn counts(reader: &Reader<'_>, guard: &OptionSpec, matters: bool) -> bool {
+    matters || !is_blank(reader, guard)
+}
+
+fn is_blank(reader: &Reader<'_>, spec: &OptionSpec) -> bool {
+    reader.text(spec).is_some_and(|text| text.is_empty())
+}
+
 /// Both or neither.
 fn identity(
     reader: &mut Reader<'_>,
@@ -207,7 +226,7 @@ fn idle<const N: usize>(
     needs: &'static str,
 ) {
     for spec in specs {
-        if is_set(reader, spec) {
+        if is_set(reader, spec) && !is_blank(reader, spec) {
             reader.fault(spec, Problem::WithoutEffect { needs });
         }
     }
