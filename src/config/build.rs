@@ -385,7 +385,8 @@ fn setting(reader: &Reader<'_>, spec: &'static OptionSpec) -> Setting {
         None if spec.is_secret() => reader.raw(&file_key),
         found => found,
     };
-    let (value, source) = found.unzip();
+    // A guard that is empty where it would keep nobody out.
+    let (value, source) = found.filter(|(text, _)| !text.is_empty()).unzip();
     let hides = |text: &str| spec.is_secret() || shows_credentials(spec, text);
     let value = value.map(|text| if hides(&text) { MASK.to_owned() } else { text });
     Setting {
