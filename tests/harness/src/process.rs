@@ -34,6 +34,8 @@ pub struct Process {
     env: BTreeMap<String, String>,
     log: PathBuf,
     child: Option<Child>,
+    /// How it ended by itself, for everybody who asks until it is started again.
+    ended: Option<ExitStatus>,
 }
 
 impl Process {
@@ -46,6 +48,7 @@ impl Process {
             env: BTreeMap::new(),
             log: log.to_owned(),
             child: None,
+            ended: None,
         }
     }
 
@@ -112,6 +115,7 @@ impl Process {
             return Err(self.spawn_failed(source));
         }
         self.child = Some(child);
+        self.ended = None;
         Ok(())
     }
 
@@ -199,13 +203,15 @@ impl Process {
 
     fn try_wait(&mut self) -> Result<Option<ExitStatus>, HarnessError> {
         let Some(child) = self.child.as_mut() else {
-            return Err(self.wrong("does not run"));
+            let ended = self.ended.map(Some);
+            return ended.ok_or_else(|| self.wrong("does not run"));
         };
         let ended = child.try_wait();
         let group = child.id();
         let status = ended.map_err(|source| self.signal_failed(source))?;
         if status.is_some() {
             self.child = None;
+            self.ended = status;
             guardian::forget(group).map_err(|source| self.signal_failed(source))?;
         }
         Ok(status)

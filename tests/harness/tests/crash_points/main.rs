@@ -273,17 +273,16 @@ async fn run(rig: &mut Rig, number: usize, chain: &Chain) {
             }
             Drive::Wipe => {
                 if step == 0 {
-                    rig.cluster.kill_broker(broker).unwrap();
-                    rig.cluster.wipe_broker(broker).unwrap();
+                    rig.wipe(broker);
                 }
                 rig.start_armed(broker, point);
+                rig.wipe_until_dead(broker, point, &topic).await;
             }
             Drive::WipeOther => {
                 rig.restart_armed(broker, point);
                 if step == 0 {
                     rig.wait_up(broker).await;
-                    rig.cluster.kill_broker(other).unwrap();
-                    rig.cluster.wipe_broker(other).unwrap();
+                    rig.wipe(other);
                     rig.cluster.start_broker(other).unwrap();
                 }
             }

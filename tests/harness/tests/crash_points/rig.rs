@@ -83,6 +83,10 @@ impl Rig {
         log.lines().last().unwrap_or_default().to_owned()
     }
 
+    fn is_running(&mut self, id: i32) -> bool {
+        self.cluster.node_mut(id).unwrap().broker.is_running()
+    }
+
     /// Starts a broker that does not run and will die at `point`.
     pub(crate) fn start_armed(&mut self, id: i32, point: &str) {
         let broker = &mut self.cluster.node_mut(id).unwrap().broker;
@@ -123,6 +127,27 @@ impl Rig {
         self.assert_died_at(id, point, status);
     }
 
+    /// Takes the disk of a broker until it dies at `point`. It may become a voter without passing there: what the others cut
+    /// off while it was dead comes as a leader's snapshot, and a change of members in there is none that it applies.
+    pub(crate) async fn wipe_until_dead(&mut self, id: i32, point: &str, topic: &str) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while self.is_running(id) {
+            if tokio::time::Instant::now() >= deadline {
+                return;
+            }
+            if self.is_whole("__meta").await && self.is_whole(topic).await {
+                self.wipe(id);
+                self.start_armed(id, point);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    pub(crate) fn wipe(&mut self, id: i32) {
+        self.cluster.kill_broker(id).unwrap();
+        self.cluster.wipe_broker(id).unwrap();
+    }
+
     /// Kills the two others in turn, one at a time, until the elections that follow were this broker's end. Who leads what is
     /// chance: one death may bring it no vote at all.
     pub(crate) async fn hold_elections(&mut self, id: i32) {
@@ -130,15 +155,11 @@ impl Rig {
         for other in [id % 3 + 1, (id + 1) % 3 + 1].into_iter().cycle() {
             self.cluster.kill_broker(other).unwrap();
             let patience = tokio::time::Instant::now() + ELECTIONS;
-            while !self.last_words(id).starts_with(LAST_WORDS)
-                && tokio::time::Instant::now() < patience
-            {
+            while self.is_running(id) && tokio::time::Instant::now() < patience {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             self.cluster.start_broker(other).unwrap();
-            if self.last_words(id).starts_with(LAST_WORDS)
-                || tokio::time::Instant::now() >= deadline
-            {
+            if !self.is_running(id) || tokio::time::Instant::now() >= deadline {
                 return;
             }
             self.wait_up(other).await;
@@ -218,7 +239,7 @@ impl Rig {
         let mut last = HarnessError::NoSuchNode(id);
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while tokio::time::Instant::now() < deadline {
-            if self.last_words(id).starts_with(LAST_WORDS) {
+            if !self.is_running(id) {
                 return;
             }
             let node = self.cluster.node(id).unwrap();
@@ -298,7 +319,7 @@ impl Rig {
             .await
             .unwrap();
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        while !self.last_words(id).starts_with(LAST_WORDS) {
+        while self.is_running(id) {
             assert!(
                 tokio::time::Instant::now() < deadline,
                 "no file was deleted"
@@ -309,22 +330,24 @@ impl Rig {
 
     /// Waits until every broker has a voter in every group of a topic, and no change is under way.
     pub(crate) async fn wait_whole(&mut self, topic: &str) {
-        let groups = if topic == "__meta" { 1 } else { PARTITIONS };
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
-            let replicas = self.cluster.replicas_of(topic).await;
-            let voters = replicas.iter().filter(|(_, it)| votes(it)).count();
-            if voters == 3 * groups as usize {
-                return;
-            }
+        while !self.is_whole(topic).await {
             self.cluster.check().unwrap();
+            let replicas = self.cluster.replicas_of(topic).await;
             assert!(
                 tokio::time::Instant::now() < deadline,
-                "{topic} has {voters} voters of {groups} groups: {replicas:?}\n{}",
+                "{topic} is not whole: {replicas:?}\n{}",
                 self.cluster.log_tails()
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    async fn is_whole(&mut self, topic: &str) -> bool {
+        let groups = if topic == "__meta" { 1 } else { PARTITIONS };
+        let replicas = self.cluster.replicas_of(topic).await;
+        let voters = replicas.iter().filter(|(_, it)| votes(it)).count();
+        voters == 3 * groups as usize
     }
 
     /// Everything that must be true after a chain.
