@@ -38,8 +38,8 @@ use crate::{
     },
     scheduler::{Scheduler, SchedulerOptions},
     server::{
-        Access, AdminService, BootstrapOptions, BootstrapService, Gate, HttpState, Incoming,
-        ListenError, bind, bind_http, grpc_routes, serve_grpc, serve_http,
+        Access, AdminService, BootstrapOptions, BootstrapService, Gate, Handed, HandedError,
+        HttpState, Incoming, ListenError, bind, bind_http, grpc_routes, serve_grpc, serve_http,
     },
     store::{Code, Method, Observer, Store, StoreError, StoreOptions},
     supervisor::{self, Heartbeat},
@@ -78,6 +78,9 @@ pub enum AppError {
     /// An address.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The socket that the supervisor handed over.
+    #[error(transparent)]
+    Handed(#[from] HandedError),
     /// How the broker is reached.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -112,7 +115,7 @@ impl AppError {
             Self::Interrupted => Kind::Cancelled,
             Self::Metrics(_) | Self::Reflection(_) | Self::LoopEnded => Kind::Internal,
             Self::Traces(error) => error.kind(),
-            Self::Collector(_) | Self::Tls(_) => Kind::Invalid,
+            Self::Collector(_) | Self::Tls(_) | Self::Handed(_) => Kind::Invalid,
             Self::Route(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Broker(error) => error.kind(),
@@ -134,8 +137,9 @@ impl Daemon for App {
     }
 
     fn run(&self, config: Config, reload: Reload, spans: Option<Spans>) -> Result<(), AppError> {
+        let handed = Handed::take()?;
         let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
-        let result = runtime.block_on(serve(config, reload, spans));
+        let result = runtime.block_on(serve(config, handed, reload, spans));
         // Blocking work that was aborted may still run to the end of its block; nobody waits for it.
         runtime.shutdown_timeout(Duration::from_secs(1));
         result
@@ -181,7 +185,12 @@ impl Daemon for App {
     }
 }
 
-async fn serve(config: Config, mut reload: Reload, spans: Option<Spans>) -> Result<(), AppError> {
+async fn serve(
+    config: Config,
+    handed: Option<Handed>,
+    mut reload: Reload,
+    spans: Option<Spans>,
+) -> Result<(), AppError> {
     let mut signals = Signals::new()?;
     let sending = traces::send(spans, config.otlp_endpoint.as_ref())?;
     let clock: SharedClock = Arc::new(SystemClock);
@@ -203,7 +212,10 @@ async fn serve(config: Config, mut reload: Reload, spans: Option<Spans>) -> Resu
     )?;
     let pipeline = Arc::new(pipeline);
 
-    let grpc = bind(&config.listen).await?;
+    let grpc = match handed {
+        Some(handed) => handed.listen(&config.listen)?,
+        None => bind(&config.listen).await?,
+    };
     let http = bind_http(config.metrics_listen).await?;
     tracing::info!(
         listen = %grpc, metrics = %http, broker = %config.broker.endpoint, tls = certificates.listen.is_some(),

@@ -8,9 +8,18 @@
 mod support;
 
 use std::{
+    fs::{self, Permissions},
+    io::{Read as _, Write as _},
     net::SocketAddr,
-    os::unix::net::UnixDatagram,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::PermissionsExt as _,
+            net::{UnixDatagram, UnixListener, UnixStream},
+        },
+    },
     path::Path,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -116,4 +125,79 @@ async fn a_broker_that_never_answers_does_not_make_the_loop_look_dead() {
     while begun.elapsed() < Duration::from_secs(3) {
         supervisor.wait_for("WATCHDOG=1");
     }
+}
+
+/// A socket that the supervisor listens on; in the environment of the process it is descriptor 0.
+fn hand_over(command: &mut Command, socket: &UnixListener) {
+    command
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDS_FIRST_FD", "0")
+        .stdin(Stdio::from(OwnedFd::from(socket.try_clone().unwrap())));
+}
+
+fn ask(path: &Path) -> UnixStream {
+    let mut stream = UnixStream::connect(path).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET /status HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
+    stream
+}
+
+fn wait_answer(mut stream: UnixStream) {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_of_a_socket_that_was_handed_over_wait_while_the_daemon_is_away() {
+    let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
+    let path = dir.path().join("sidecar.sock");
+    let socket = UnixListener::bind(&path).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
+    let listen = format!("unix:{}", path.display());
+    let setup = Setup {
+        broker: broker.address,
+        dir: dir.path(),
+        env: &[("CHRONIK_SNAPSHOT_LISTEN", &listen)],
+    };
+    let early = ask(&path);
+    for _ in 0..2 {
+        let daemon = Daemon::start_as(&setup, |command| hand_over(command, &socket));
+        wait_answer(ask(&path));
+        drop(daemon);
+    }
+    // In the backlog since before the first start.
+    wait_answer(early);
+    let late = ask(&path);
+    let _daemon = Daemon::start_as(&setup, |command| hand_over(command, &socket));
+    wait_answer(late);
+}
+
+#[test]
+fn a_socket_that_is_not_listen_or_is_for_everybody_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sidecar.sock");
+    let socket = UnixListener::bind(&path).unwrap();
+    let (meant, other) = (
+        format!("unix:{}", path.display()),
+        format!("unix:{}/other.sock", dir.path().display()),
+    );
+    let refused = |listen: &str, mode: u32| {
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chronik-snapshotd"));
+        command
+            .arg("run")
+            .env("CHRONIK_SNAPSHOT_LISTEN", listen)
+            .env("CHRONIK_SNAPSHOT_METRICS_LISTEN", "127.0.0.1:0")
+            .env("OBJECT_STORE_BACKEND", "local")
+            .env("LOCAL_STORAGE_PATH", dir.path());
+        hand_over(&mut command, &socket);
+        let ended = command.output().unwrap();
+        assert_eq!(ended.status.code(), Some(78), "{ended:?}");
+        String::from_utf8(ended.stderr).unwrap()
+    };
+    let text = refused(&other, 0o660);
+    assert!(text.contains("make them the same"), "{text}");
+    let text = refused(&meant, 0o666);
+    assert!(text.contains("SocketMode=0660"), "{text}");
 }

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deploy_checks.common import Faults  # noqa: E402
 
 UNIT = "deploy/systemd/chronik-snapshotd.service"
+SOCKET = "deploy/systemd/chronik-snapshotd.socket"
 SIDECAR = "deploy/kubernetes/component/sidecar.yaml"
 BASE = "deploy/kubernetes/base"
 CHART = "deploy/helm/chronik-snapshotd"
@@ -35,6 +36,10 @@ BROKEN = [
     ("systemd", "deploy/systemd/drop-ins/broker.conf", "After=chronik-snapshotd.service", "After=chronik-snapshot.service"),
     ("systemd", "deploy/systemd/chronik-snapshotd.sysusers.conf", "m chronik-snapshot chronik", "# no member"),
     ("systemd", "deploy/systemd/chronik-snapshotd.tmpfiles.conf", "0700 root root", "0755 root root"),
+    ("systemd", "deploy/systemd/chronik-snapshotd.tmpfiles.conf", "0750 chronik-snapshot", "0755 chronik-snapshot"),
+    ("systemd", SOCKET, "SocketMode=0660", "SocketMode=0666"),
+    ("systemd", SOCKET, "snapshot/sidecar.sock", "snapshot/other.sock"),
+    ("systemd", SOCKET, "RemoveOnStop=yes", "RemoveAtStop=yes"),
     # Kubernetes
     ("kubernetes", SIDECAR, "restartPolicy: Always", "restartPolicy: OnFailure"),
     ("kubernetes", SIDECAR, "          restartPolicy: Always\n", ""),

@@ -9,6 +9,7 @@ from pathlib import Path
 from .common import Collected, Faults, run, text_of, tool
 
 UNIT = "chronik-snapshotd.service"
+SOCKET = "chronik-snapshotd.socket"
 # systemd-analyze counts tenths.
 EXPOSURE_MAX = 16
 # SHUTDOWN_GRACE_SECS by default, 5 s for aborted uploads, 5 s for open connections, and 5 to spare.
@@ -36,7 +37,8 @@ def root_with_unit(folder, source, drop_in):
     """A tree in which systemd finds the unit and the programs that it names."""
     units = folder / "usr/lib/systemd/system"
     units.mkdir(parents=True)
-    shutil.copy(source / UNIT, units / UNIT)
+    for unit in (UNIT, SOCKET):
+        shutil.copy(source / unit, units / unit)
     if drop_in is not None:
         dropped = folder / "etc/systemd/system" / f"{UNIT}.d"
         dropped.mkdir(parents=True)
@@ -47,7 +49,7 @@ def root_with_unit(folder, source, drop_in):
         path.write_text("")
         path.chmod(0o755)
     # What every service refers to.
-    for unit in ("sysinit", "basic", "shutdown", "multi-user", "network-online"):
+    for unit in ("sysinit", "basic", "shutdown", "multi-user", "network-online", "sockets"):
         (units / f"{unit}.target").write_text("[Unit]\nDescription=here for the check\n")
     return units / UNIT
 
@@ -58,7 +60,7 @@ def check_unit(found, source, drop_in):
         folder = Path(folder)
         root_with_unit(folder, source, drop_in)
         # Unknown keys are only told, with exit code 0.
-        code, out, err = run(tool("systemd-analyze"), "verify", "--man=no", f"--root={folder}", UNIT)
+        code, out, err = run(tool("systemd-analyze"), "verify", "--man=no", f"--root={folder}", UNIT, SOCKET)
         told = (out + err).strip()
         found.expect(code == 0 and not told, f"{name}: systemd-analyze verify, exit code {code}: {told}")
         arguments = ["security", "--offline=true", f"--root={folder}", f"--threshold={EXPOSURE_MAX}", UNIT]
@@ -87,8 +89,20 @@ def check_meaning(found, source, keys):
     for key in keys:
         match = re.search(rf"\b{key}_FILE=%d/(\S+)", text)
         found.expect(match and match[1] in credentials, f"{UNIT}: {key}_FILE= must be a file of LoadCredential=")
-    sockets = list(source.rglob("*.socket"))
-    found.expect(not sockets, f"{sockets}: the daemon takes no sockets from systemd")
+    listen = next((value for key, value in values if value.startswith("CHRONIK_SNAPSHOT_LISTEN=")), "")
+    check_socket(found, dict(settings(text_of(source / SOCKET))), listen.partition("=unix:")[2])
+
+
+def check_socket(found, named, listen):
+    wanted = {"ListenStream": listen, "SocketUser": "chronik-snapshot", "SocketGroup": "chronik", "SocketMode": "0660"}
+    for key, value in wanted.items():
+        found.expect(named.get(key) == value, f"{SOCKET}: {key}= must be {value}")
+
+
+def user_id(folder, name):
+    passwd = folder / "etc/passwd"
+    lines = passwd.read_text().splitlines() if passwd.exists() else []
+    return next((int(line.split(":")[2]) for line in lines if line.startswith(f"{name}:")), None)
 
 
 def check_users(found, source):
@@ -108,15 +122,20 @@ def check_users(found, source):
         code, _, err = run(tool("systemd-tmpfiles"), "--create", f"--root={folder}", "chronik-snapshotd.conf")
         found.expect(code == 0 and not err.strip(), f"systemd-tmpfiles, exit code {code}: {err.strip()}")
         gid = next((int(line.split(":")[2]) for line in lines if line.startswith("chronik:")), None)
-        wanted = {"etc/chronik-snapshotd": (0o750, gid), "etc/chronik-snapshotd/credentials": (0o700, 0)}
-        for path, (mode, owner) in wanted.items():
+        uid = user_id(folder, "chronik-snapshot")
+        wanted = {
+            "etc/chronik-snapshotd": (0o750, 0, gid),
+            "etc/chronik-snapshotd/credentials": (0o700, 0, 0),
+            "run/chronik-snapshot": (0o750, uid, gid),
+        }
+        for path, (mode, *owner) in wanted.items():
             made = folder / path
             if not made.is_dir():
                 found.add(f"tmpfiles: /{path} is not made")
                 continue
             status = made.stat()
-            right = stat.S_IMODE(status.st_mode) == mode and status.st_gid == owner and status.st_uid == 0
-            found.expect(right, f"tmpfiles: /{path} must have mode {mode:o}, owner root and group {owner}")
+            right = stat.S_IMODE(status.st_mode) == mode and [status.st_uid, status.st_gid] == owner
+            found.expect(right, f"tmpfiles: /{path} must have mode {mode:o}, user and group {owner}")
 
 
 def check(root):

@@ -3,7 +3,7 @@
 use super::{Daemon, ExitStatus, context::refuse};
 use crate::{
     config::{self, LogFormat, Setting, Sources, options},
-    error::chain,
+    error::{Kind, chain},
     telemetry::{
         logs::{self, Filter, LineFormat},
         traces,
@@ -41,7 +41,10 @@ pub(super) fn run<D: Daemon>(sources: Sources, daemon: &D) -> ExitStatus {
         Ok(()) => ExitStatus::Ok,
         Err(error) => {
             tracing::error!(error = chain(&error), "stopped");
-            ExitStatus::Failure
+            match D::kind(&error) {
+                Kind::Invalid => ExitStatus::Configuration,
+                _ => ExitStatus::Failure,
+            }
         }
     }
 }

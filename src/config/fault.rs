@@ -175,6 +175,11 @@ pub enum Problem {
     /// Other hosts can reach the address.
     #[error("other hosts can reach this address, and connections are not encrypted")]
     Exposed,
+    /// Other hosts can reach the address, and nobody is asked who he is.
+    #[error(
+        "other hosts can reach this address, and no certificate is asked of them: whoever connects can read snapshots"
+    )]
+    Unauthenticated,
     /// Certificates or keys that cannot be used.
     #[error("{error}")]
     Tls {
@@ -301,6 +306,7 @@ impl Problem {
             }
             Self::PlainOnly => "use http:// or unix:/path: a collector on this host that sends spans on can encrypt".into(),
             Self::Exposed => "set TLS_CERT and TLS_KEY, and TLS_CLIENT_CA; or listen on 127.0.0.1, on [::1] or on unix:/path; or accept the risk with INSECURE=true".into(),
+            Self::Unauthenticated => "set TLS_CLIENT_CA; or listen on 127.0.0.1, on [::1] or on unix:/path; or accept the risk with INSECURE=true".into(),
             Self::Tls { .. } => "write certificates and the key that belongs to them as PEM, readable for the user of this process".into(),
             Self::WithoutEffect { needs } => format!("remove it, or set {needs}"),
             Self::CertificateName => "write DNS or URI names, separated by commas, each in full".into(),
@@ -390,7 +396,7 @@ pub enum Warning {
     },
     /// No authentication.
     #[error(
-        "LISTEN is {listen} and TLS_CLIENT_CA is not set: whoever reaches this address can read snapshots"
+        "LISTEN is {listen}, TLS_CLIENT_CA is not set and INSECURE is true: whoever reaches this address can read snapshots"
     )]
     Unauthenticated {
         /// The address.

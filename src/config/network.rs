@@ -113,8 +113,9 @@ fn check_listen(
     let listen = listen.to_string();
     match tls {
         _ if by_name => reader.fault(&opt::LISTEN, Problem::ListenByName),
-        Some(tls) if tls.ca.is_none() => warnings.push(Warning::Unauthenticated { listen }),
-        Some(_) => {}
+        Some(tls) if tls.ca.is_some() => {}
+        Some(_) if insecure => warnings.push(Warning::Unauthenticated { listen }),
+        Some(_) => reader.fault(&opt::LISTEN, Problem::Unauthenticated),
         None if insecure => warnings.push(Warning::Exposed { listen }),
         None => reader.fault(&opt::LISTEN, Problem::Exposed),
     }

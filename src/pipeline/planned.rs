@@ -25,11 +25,13 @@ impl Pipeline {
         let identity = self.catalog.read_identity().await.map_err(failed)?;
         let current = identity.map(|identity| identity.restore_uuid);
         if current != Some(restore_uuid) {
-            return Err(RestoreError::NotOurBroker {
-                field: "restore_uuid",
-                asked: restore_uuid.to_string(),
-                actual: current.map_or_else(|| "none".to_owned(), |uuid| uuid.to_string()),
-            });
+            let actual = current.map_or_else(|| "none".to_owned(), |uuid| uuid.to_string());
+            let asked = restore_uuid.to_string();
+            return Err(RestoreError::not_our_broker(
+                "restore_uuid",
+                &asked,
+                &actual,
+            ));
         }
         let plan = self.catalog.plan(restore_uuid).await.map_err(failed)?;
         let Some(planned) = plan.find(partition, &request.lineage.topic_id) else {

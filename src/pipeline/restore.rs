@@ -177,15 +177,16 @@ pub enum RestoreError {
     /// A stage failed.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
-    /// The lineage is of another cluster than the broker beside us says it is.
-    #[error("{field} {asked:?} is not the broker's {actual:?}")]
+    /// The lineage is of another cluster than the broker beside us says it is. What it says is for the log: the caller may be
+    /// somebody who looks for it.
+    #[error(
+        "{field} {asked:?} is not that of the broker beside this sidecar; its log says what is"
+    )]
     NotOurBroker {
         /// Which.
         field: &'static str,
         /// In the request.
         asked: String,
-        /// What the broker says.
-        actual: String,
     },
     /// Snapshots of this lineage exist and none of them verifies.
     #[error(
@@ -206,6 +207,18 @@ pub enum RestoreError {
 }
 
 impl RestoreError {
+    /// Tells the log what the caller is not told.
+    pub(super) fn not_our_broker(field: &'static str, asked: &str, actual: &str) -> Self {
+        tracing::warn!(
+            field,
+            asked,
+            actual,
+            "a bootstrap that is not of the broker beside"
+        );
+        let asked = asked.to_owned();
+        Self::NotOurBroker { field, asked }
+    }
+
     /// What the caller must do.
     pub fn kind(&self) -> Kind {
         match self {
@@ -327,23 +340,18 @@ impl Pipeline {
             ("cluster_id", &request.lineage.cluster_id, &info.cluster_id),
             ("boot_id", &request.boot_id, &info.boot_id),
         ];
-        let wrong = |field, asked: &str, actual: &str| RestoreError::NotOurBroker {
-            field,
-            asked: asked.to_owned(),
-            actual: actual.to_owned(),
-        };
         if let Some((field, asked, actual)) = checks
             .into_iter()
             .find(|(_, asked, actual)| asked != actual)
         {
-            return Err(wrong(field, asked, actual));
+            return Err(RestoreError::not_our_broker(field, asked, actual));
         }
         if request.lineage.incarnation != info.incarnation {
             let (asked, actual) = (
                 request.lineage.incarnation.to_string(),
                 info.incarnation.to_string(),
             );
-            return Err(wrong("incarnation", &asked, &actual));
+            return Err(RestoreError::not_our_broker("incarnation", &asked, &actual));
         }
         // Truncated somewhere, as the asking broker knows: an empty store is not ours to claim.
         let any_log_compacted = info.any_log_compacted || request.min_index > 0;

@@ -1,4 +1,7 @@
-//! One incoming connection, which is ended when nothing comes from the other side for too long.
+//! One incoming connection, which is ended when it gets no answer for too long.
+//!
+//! What is written counts, not what comes in: who sends a request byte by byte, or no request at all, holds a place and gets
+//! nothing. Clients of HTTP/2 that live are pinged, so something is written to them often.
 
 use std::{
     future::Future as _,
@@ -19,9 +22,9 @@ use tonic::transport::server::Connected;
 
 use crate::{channel::Peer, telemetry::OpenConnection};
 
-/// Time for the first byte of a request.
-const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(10);
-/// Longest silence after it. A client of gRPC that lives answers a ping every 20 s.
+/// Time until the first answer begins.
+const FIRST_ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Longest time between two pieces of answers.
 const SILENCE_LIMIT: Duration = Duration::from_mins(2);
 
 /// The stream below.
@@ -39,7 +42,7 @@ pub(super) type Held = (OwnedSemaphorePermit, OpenConnection);
 pub struct Connection {
     socket: Socket,
     peer: Peer,
-    /// When it is too late for the next byte, and the alarm for a time not after that.
+    /// When it is too late for the next piece of an answer, and the alarm for a time not after that.
     deadline: Instant,
     alarm: Pin<Box<Sleep>>,
     _held: Held,
@@ -47,7 +50,7 @@ pub struct Connection {
 
 impl Connection {
     pub(super) fn new(socket: Socket, peer: Peer, held: Held) -> Self {
-        let deadline = Instant::now() + FIRST_BYTE_LIMIT;
+        let deadline = Instant::now() + FIRST_ANSWER_LIMIT;
         Self {
             socket,
             peer,
@@ -57,13 +60,13 @@ impl Connection {
         }
     }
 
-    /// An error if nothing has come in time.
+    /// An error if nothing was written in time.
     fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         while self.alarm.as_mut().poll(context).is_ready() {
             if Instant::now() >= self.deadline {
                 return Poll::Ready(io::ErrorKind::TimedOut.into());
             }
-            // Bytes have come since the alarm was set.
+            // Something was written since the alarm was set.
             self.alarm.as_mut().reset(self.deadline);
         }
         Poll::Pending
@@ -92,9 +95,16 @@ impl AsyncRead for Connection {
         if read.is_pending() {
             return self.poll_silence(context).map(Err);
         }
-        self.deadline = Instant::now() + SILENCE_LIMIT;
         read
     }
+}
+
+/// Passes on how a write went, which may have moved the deadline.
+fn written(deadline: &mut Instant, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    if matches!(written, Poll::Ready(Ok(1..))) {
+        *deadline = Instant::now() + SILENCE_LIMIT;
+    }
+    written
 }
 
 impl AsyncWrite for Connection {
@@ -103,11 +113,13 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
+        let this = &mut *self;
+        let wrote = match &mut this.socket {
             Socket::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Socket::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
             Socket::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+        };
+        written(&mut this.deadline, wrote)
     }
 
     fn poll_write_vectored(
@@ -115,11 +127,13 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
+        let this = &mut *self;
+        let wrote = match &mut this.socket {
             Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
             Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
             Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(context, pieces),
-        }
+        };
+        written(&mut this.deadline, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -5,17 +5,27 @@ use std::{
     fs::{File, Permissions, TryLockError},
     io,
     net::SocketAddr,
-    os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
+    os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use thiserror::Error;
-use tokio::net::{TcpListener, UnixListener, UnixSocket, UnixStream};
+use tokio::{
+    net::{TcpListener, UnixListener, UnixSocket, UnixStream},
+    time::{Instant, sleep},
+};
 
 use crate::config::Endpoint;
 
 /// Owner and group may connect: the broker runs under the same group.
 const SOCKET_MODE: u32 = 0o660;
+
+/// Nobody else can open the file that is locked, and so hold the start up.
+const LOCK_MODE: u32 = 0o600;
+/// Another process that starts has bound its socket, or failed, by then.
+const TURN_LIMIT: Duration = Duration::from_secs(5);
+const TURN_PAUSE: Duration = Duration::from_millis(50);
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -115,7 +125,7 @@ async fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> {
         path: path.to_owned(),
         source,
     };
-    let _turn = turn(path).map_err(failed)?;
+    let _turn = turn(path).await.map_err(failed)?;
     remove_stale(path).await?;
     let socket = UnixSocket::new_stream().map_err(failed)?;
     socket.bind(path).map_err(failed)?;
@@ -123,17 +133,31 @@ async fn bind_unix(path: &Path) -> Result<UnixListener, ListenError> {
     socket.listen(BACKLOG).map_err(failed)
 }
 
-/// Two processes that start at one time must not take each other's socket for a stale one: the directory is locked
-/// until the file is dropped.
-fn turn(path: &Path) -> io::Result<File> {
-    let dir = File::open(path.parent().unwrap_or(Path::new("/")))?;
-    match dir.try_lock() {
-        Ok(()) => Ok(dir),
-        Err(TryLockError::WouldBlock) => Err(io::Error::new(
-            io::ErrorKind::WouldBlock,
-            "another process has locked the directory, perhaps to listen there itself",
-        )),
-        Err(TryLockError::Error(error)) => Err(error),
+/// Two processes that start at one time must not take each other's socket for a stale one: a file beside it is locked until
+/// it is dropped.
+async fn turn(path: &Path) -> io::Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let of_lock =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", name.display()));
+    let mut options = File::options();
+    options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(LOCK_MODE);
+    let file = options.open(&name).map_err(of_lock)?;
+    let deadline = Instant::now() + TURN_LIMIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(of_lock(error)),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                let locked = io::Error::other("another process that starts has locked it");
+                return Err(of_lock(locked));
+            }
+            Err(TryLockError::WouldBlock) => sleep(TURN_PAUSE).await,
+        }
     }
 }
 
@@ -243,14 +267,26 @@ mod tests {
 
     #[tokio::test]
     async fn one_after_the_other() {
-        let (dir, path) = dir();
-        let other = File::open(dir.path()).unwrap();
-        other.lock().unwrap();
-        assert!(matches!(
-            bind_unix(&path).await,
-            Err(ListenError::Unix { .. })
-        ));
+        let (_dir, path) = dir();
+        let other = turn(&path).await.unwrap();
+        let lock = path.with_extension("sock.lock");
+        let mode = std::fs::metadata(lock).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, LOCK_MODE);
+        let mut waiting = Box::pin(bind_unix(&path));
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        assert!(!path.exists());
         drop(other);
-        assert!(bind_unix(&path).await.is_ok());
+        assert!(waiting.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever() {
+        let (_dir, path) = dir();
+        let _other = turn(&path).await.unwrap();
+        let second = bind_unix(&path).await;
+        assert!(
+            matches!(second, Err(ListenError::Unix { .. })),
+            "{second:?}"
+        );
     }
 }

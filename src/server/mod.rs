@@ -9,6 +9,7 @@ mod connection;
 mod convert;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod handed;
 mod http;
 mod incoming;
 mod listen;
@@ -18,6 +19,7 @@ pub use access::Access;
 pub use admin::AdminService;
 pub use bootstrap::{BootstrapOptions, BootstrapService};
 pub use connection::Connection;
+pub use handed::{Handed, HandedError};
 pub use http::HttpState;
 pub use incoming::{Gate, Incoming};
 pub use listen::{ListenError, Listener, bind, bind_http};

@@ -1,7 +1,7 @@
 //! So many connections, and none that stays silent.
 
 use std::{
-    io::{ErrorKind, Read as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
@@ -60,6 +60,38 @@ async fn more_than_so_many_connections_are_closed_at_once_and_silent_ones_in_tim
     let silence = begun.elapsed();
     assert!((5..25).contains(&silence.as_secs()), "{silence:?}");
     daemon.wait("free places", |daemon| daemon.metric(OPEN) < 0.5);
+    assert!(daemon.get("/status").is_some());
+}
+
+/// Sends a request byte by byte until the other side hangs up.
+fn drip(mut stream: TcpStream) {
+    let request = b"GET /metrics HTTP/1.1\r\nX-Slow: ".iter();
+    for byte in request.chain(std::iter::repeat(&b'a')) {
+        if stream.write_all(&[*byte]).is_err() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_keeps_a_place_by_asking_slowly() {
+    let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
+    let daemon = Daemon::start(&Setup {
+        broker: broker.address,
+        dir: dir.path(),
+        env: &[("CHRONIK_SNAPSHOT_MAX_CONNECTIONS", "4")],
+    });
+    for address in [daemon.http, daemon.listen] {
+        let slow = [(); 4].map(|()| {
+            let stream = silent(address);
+            std::thread::spawn(move || drip(stream))
+        });
+        for thread in slow {
+            thread.join().unwrap();
+        }
+    }
+    assert!(daemon.get("/healthz").is_some());
     assert!(daemon.get("/status").is_some());
 }
 

@@ -33,6 +33,11 @@ pub struct Setup<'a> {
 
 impl Daemon {
     pub fn start(setup: &Setup<'_>) -> Self {
+        Self::start_as(setup, |_| {})
+    }
+
+    /// With what else a process comes with.
+    pub fn start_as(setup: &Setup<'_>, change: impl FnOnce(&mut Command)) -> Self {
         let ports = [Port::reserve().unwrap(), Port::reserve().unwrap()];
         let [listen, http] = ports.each_ref().map(Port::socket_addr);
         let log = setup.dir.join("daemon.log");
@@ -63,6 +68,7 @@ impl Daemon {
         for (name, value) in setup.env {
             command.env(name, value);
         }
+        change(&mut command);
         let daemon = Self {
             child: command.spawn().unwrap(),
             listen,

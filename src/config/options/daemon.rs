@@ -187,7 +187,7 @@ pub static LISTEN: OptionSpec = OptionSpec {
     default: DefaultValue::Value("127.0.0.1:9191"),
     unit: "",
     effect: "Where Bootstrap, the admin service, health and reflection are served. The host is an IP address or `localhost`. Port 0 = any free port.",
-    interaction: "With TLS_CERT it is encrypted, and `https://` may be written. Without it, a TCP address that other hosts can reach is refused unless INSECURE=true. A Unix socket has mode 0660.",
+    interaction: "With TLS_CERT it is encrypted, and `https://` may be written. A TCP address that other hosts can reach needs TLS_CERT and TLS_CLIENT_CA, unless INSECURE=true. A Unix socket has mode 0660.",
 };
 
 /// See [`OptionSpec::effect`].
@@ -208,8 +208,8 @@ pub static INSECURE: OptionSpec = OptionSpec {
     kind: ValueKind::Switch,
     default: DefaultValue::Value("false"),
     unit: "",
-    effect: "`true` allows LISTEN on an address that other hosts can reach, without TLS_CERT. Whoever reaches it can read snapshots and trigger work.",
-    interaction: "No effect with TLS_CERT, with a Unix socket, or on METRICS_LISTEN.",
+    effect: "`true` allows LISTEN on an address that other hosts can reach, without TLS_CERT or without TLS_CLIENT_CA. Whoever reaches it can read snapshots and trigger work.",
+    interaction: "No effect with TLS_CLIENT_CA, with a Unix socket, or on METRICS_LISTEN.",
 };
 
 /// See [`OptionSpec::effect`].

@@ -32,7 +32,7 @@ pub static TLS_CLIENT_CA: OptionSpec = OptionSpec {
     default: DefaultValue::Unset,
     unit: "",
     effect: "Authorities, in PEM form, one of which every client of LISTEN must have a certificate from. Without it, connections are encrypted and anybody may make them.",
-    interaction: "Needs TLS_CERT. Health, reflection and `/status` then need a certificate, too. METRICS_LISTEN stays open: probes have no certificates.",
+    interaction: "Needs TLS_CERT. Without it, LISTEN must not be an address that other hosts can reach, unless INSECURE=true. Health, reflection and `/status` then need a certificate, too. METRICS_LISTEN stays open: probes have no certificates.",
 };
 
 /// See [`OptionSpec::effect`].

@@ -58,9 +58,13 @@ fn assert_missing(given: &Given, key: &str) {
 }
 
 #[test]
-fn with_a_certificate_other_hosts_may_reach_listen() {
+fn other_hosts_may_reach_listen_with_certificates_on_both_sides() {
     let certificates = Certificates::new();
-    let loaded = certificates.listen("0.0.0.0:9191").load();
+    let unauthenticated = certificates.listen("0.0.0.0:9191");
+    let (at, problem) = unauthenticated.only_fault();
+    assert_eq!(at, "LISTEN");
+    assert_eq!(problem, Problem::Unauthenticated);
+    let loaded = unauthenticated.option("INSECURE", "true").load();
     assert!(matches!(
         loaded.warnings.as_slice(),
         [Warning::Unauthenticated { .. }]
@@ -161,7 +165,7 @@ fn names_need_certificates_and_users_need_a_socket() {
 fn what_keeps_people_out_is_not_switched_off_by_an_empty_value() {
     let certificates = Certificates::new();
     let given = certificates
-        .listen("0.0.0.0:9191")
+        .listen("127.0.0.1:9191")
         .option("TLS_CLIENT_CA", "");
     let fault = given.only_fault();
     assert_eq!(fault, ("TLS_CLIENT_CA".to_owned(), Problem::RelativePath));
