@@ -7,7 +7,7 @@ PYTHON_TOOLS := tests/clients/requirements.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-kcat test-machine machine-tools e2e soak fuzz fuzz-build verify memory bench lint \
-  fmt docs-check observability-check dashboard deploy-check image-check
+  fmt docs-check observability-check dashboard deploy-check systemd-check image-check
 
 help:
 	@echo "make demo       a cluster that loses logs on purpose and a disk by accident; about a minute once built"
@@ -23,6 +23,7 @@ help:
 	@echo "make observability-check  alerts, their tests, runbooks, dashboard: right, and naming only what exists"
 	@echo "make dashboard  writes deploy/grafana/chronik-snapshotd.json anew"
 	@echo "make deploy-check  everything under deploy/ with systemd, kubectl, Helm, hadolint, promtool, shellcheck"
+	@echo "make systemd-check  installs broker and sidecar on a real systemd, as docs/DEPLOYMENT.md says; needs root"
 	@echo "make image-check   builds the image without a registry and looks into it; needs root"
 	@echo "make lint       formatting, clippy, the protocol's rules; changes nothing"
 	@echo "make fmt        formats the code"
@@ -145,6 +146,10 @@ DEPLOY_VENV := target/deploy-venv
 deploy-check: $(DEPLOY_VENV)/ready
 	scripts/check-deploy.sh
 	scripts/check-deploy.sh --broken
+
+systemd-check:
+	$(CARGO) build --locked --workspace --bins
+	scripts/check-systemd.py
 
 image-check:
 	scripts/check-image.sh

@@ -19,7 +19,7 @@ WANTED = {
     "Type": "notify",
     "WatchdogSec": "60",
     "Restart": "always",
-    "ExecReload": "-HUP $MAINPID",
+    "ExecReload": "kill -HUP $$MAINPID",
     "RuntimeDirectory": "chronik-snapshot",
     "Group": "chronik",
     "NoNewPrivileges": "yes",
@@ -43,7 +43,7 @@ def root_with_unit(folder, source, drop_in):
         dropped = folder / "etc/systemd/system" / f"{UNIT}.d"
         dropped.mkdir(parents=True)
         shutil.copy(drop_in, dropped / drop_in.name)
-    for program in ("usr/bin/chronik-snapshotd", "bin/kill"):
+    for program in ("usr/bin/chronik-snapshotd", "bin/sh"):
         path = folder / program
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")

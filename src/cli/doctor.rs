@@ -46,6 +46,7 @@ pub(super) fn run<D: Daemon>(args: Args, context: &Context<'_, D>) -> Step<ExitS
         doctor.broker(&*broker, &mut diagnosis).await;
         let tried = doctor.store(&mut diagnosis).await;
         tried.map_err(|error| failed(&error, error.kind()))?;
+        doctor.bucket(&mut diagnosis).await;
         Ok(diagnosis)
     })?;
     let printed = match args.output {
@@ -94,6 +95,7 @@ fn row(finding: &Finding) -> [String; 4] {
 const fn word(level: Level) -> &'static str {
     match level {
         Level::Ok => "ok",
+        Level::Unknown => "unknown",
         Level::Warning => "WARNING",
         Level::Error => "ERROR",
     }

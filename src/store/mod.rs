@@ -23,6 +23,7 @@
 //! rule (`AbortIncompleteMultipartUpload`); [`Upload::abort`] removes them.
 
 mod abandoned;
+mod bucket;
 mod call;
 mod error;
 mod key;
@@ -38,7 +39,10 @@ use object_store::ObjectStore;
 
 pub use crate::telemetry::{StoreCode as Code, StoreMethod as Method};
 
+use self::bucket::Bucket;
+
 pub use self::{
+    bucket::{BucketError, LifecycleRule, Versioning},
     call::{NoObserver, Observer},
     error::StoreError,
     key::{KEY_MAX_BYTES, Key},
@@ -124,6 +128,8 @@ pub struct Store {
     observer: Arc<dyn Observer>,
     /// Set for a local directory: without it nothing can be said about its objects.
     root: Option<Arc<PathBuf>>,
+    /// Set for S3: how its bucket's own settings are read.
+    bucket: Option<Bucket>,
 }
 
 impl Store {
@@ -138,6 +144,7 @@ impl Store {
             options: Arc::new(options),
             observer,
             root: None,
+            bucket: None,
         }
     }
 

@@ -12,9 +12,11 @@ use object_store::{
 };
 use secrecy::ExposeSecret;
 
-use super::{Method, Observer, Store, StoreError, StoreOptions};
+use super::{Method, Observer, Store, StoreError, StoreOptions, bucket::Bucket};
 use crate::config::object_store::{Backend, ObjectStoreConfig, S3Config, S3Encryption};
 
+/// Where nobody names one; the library's.
+const DEFAULT_REGION: &str = "us-east-1";
 /// First pause between retries of one HTTP request; later ones are random and longer.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause between retries of one HTTP request.
@@ -32,12 +34,7 @@ impl Store {
         observer: Arc<dyn Observer>,
     ) -> Result<Self, StoreError> {
         let inner = match &config.backend {
-            Backend::S3(s3) => {
-                let env = std::env::vars_os().filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                });
-                build("s3", s3_builder(s3, env, &options)?.build())?
-            }
+            Backend::S3(s3) => return open_s3(s3, options, observer),
             Backend::Gcs { bucket } => {
                 let mut builder = GoogleCloudStorageBuilder::from_env()
                     .with_bucket_name(bucket)
@@ -67,13 +64,31 @@ fn build<S: ObjectStore>(
     backend: &'static str,
     built: object_store::Result<S>,
 ) -> Result<Arc<dyn ObjectStore>, StoreError> {
-    match built {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(source) => Err(StoreError::Open {
-            backend,
-            source: Box::new(source),
-        }),
-    }
+    Ok(Arc::new(opened(backend, built)?))
+}
+
+fn opened<T>(backend: &'static str, built: object_store::Result<T>) -> Result<T, StoreError> {
+    built.map_err(|source| StoreError::Open {
+        backend,
+        source: Box::new(source),
+    })
+}
+
+fn open_s3(
+    config: &S3Config,
+    options: StoreOptions,
+    observer: Arc<dyn Observer>,
+) -> Result<Store, StoreError> {
+    let env = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let builder = s3_builder(config, env, &options)?;
+    let region = builder.get_config_value(&AmazonS3ConfigKey::Region);
+    let region = region.unwrap_or_else(|| DEFAULT_REGION.to_owned());
+    let inner = Arc::new(opened("s3", builder.build())?);
+    let bucket = opened("s3", Bucket::new(inner.clone(), region, &options))?;
+    let mut store = Store::from_object_store(inner, options, observer);
+    store.bucket = Some(bucket);
+    Ok(store)
 }
 
 fn open_local(

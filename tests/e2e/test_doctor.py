@@ -45,6 +45,33 @@ def test_doctor_knows_what_the_server_does(world):
     assert world.bucket.list("@doctor/") == {}
 
 
+def test_doctor_reads_what_the_bucket_does_by_itself(world):
+    settings = world.bucket.s3
+    if world.server.name != "moto":
+        # They tell neither.
+        findings = doctor(world, 0)
+        assert findings["versioning"]["level"] in ("ok", "unknown"), findings["versioning"]
+        assert findings["lifecycle"]["level"] in ("unknown", "warning"), findings["lifecycle"]
+        return
+    findings = doctor(world, 0)
+    assert (findings["versioning"]["level"], findings["lifecycle"]["level"]) == ("ok", "warning"), findings
+    settings.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    rule = {"ID": "ours", "Status": "Enabled", "Filter": {"Prefix": ""}}
+    abort = rule | {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2}}
+    try:
+        settings.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration={"Rules": [abort]})
+        findings = doctor(world, 0)
+        assert (findings["versioning"]["level"], findings["lifecycle"]["level"]) == ("warning", "ok"), findings
+        rules = [abort | {"NoncurrentVersionExpiration": {"NoncurrentDays": 3}}, rule | {"ID": "old", "Expiration": {"Days": 30}}]
+        settings.put_bucket_lifecycle_configuration(Bucket=BUCKET, LifecycleConfiguration={"Rules": rules})
+        findings = doctor(world, 1)
+        assert (findings["versioning"]["level"], findings["lifecycle"]["level"]) == ("ok", "error"), findings
+        assert '"old"' in findings["lifecycle"]["detail"], findings
+    finally:
+        settings.delete_bucket_lifecycle(Bucket=BUCKET)
+        settings.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Suspended"})
+
+
 def test_doctor_names_a_bucket_that_is_not_there(world):
     findings = doctor(world, 1, S3_BUCKET=f"{BUCKET}-missing")
     assert findings["identity"]["level"] == "error", findings["identity"]

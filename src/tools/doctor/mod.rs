@@ -5,6 +5,7 @@
 //! written there is removed again.
 
 mod broker;
+mod bucket;
 mod store;
 
 use serde::Serialize;
@@ -17,6 +18,8 @@ use crate::{catalog::Catalog, clock::SharedClock, config::Warning, store::Store}
 pub enum Level {
     /// As it should be.
     Ok,
+    /// Could not be looked at.
+    Unknown,
     /// Works, with a drawback.
     Warning,
     /// Does not work, or is not safe.
