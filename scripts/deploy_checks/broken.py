@@ -75,7 +75,7 @@ BROKEN = [
     ("helm", f"{CHART}/values.yaml", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false"),
     ("helm", f"{CHART}/values.schema.json", '"additionalProperties": false', '"additionalProperties": true'),
     ("helm", f"{CHART}/values.schema.json", '"S3_SECRET_KEY": false,', ""),
-    ("helm", f"{CHART}/files/alerts.yaml", "increase(chronik_snapshot_quarantined_total[1h])", "increase(chronik_snapshot_quarantined_total[1h]"),
+    ("helm", f"{CHART}/templates/prometheusrule.yaml", "list \"recording\" \"alerts\"", "list \"alerts\""),
     ("helm", f"{CHART}/ci/irsa.values.yaml", "serviceAccount:", "serviceAcount:"),
     ("helm", "deploy/helm/test-broker/templates/statefulset.yaml", '"chronik-snapshotd.volumes"', '"chronik-snapshotd.volume"'),
     # Images
@@ -99,7 +99,7 @@ BROKEN = [
     ("names", "deploy/systemd/chronik-snapshotd.env.example", "METRICS_LISTEN", "METRIC_LISTEN"),
     ("names", f"{BASE}/chronik-snapshotd.env", "S3_PREFIX", "S3_PREFIXES"),
     ("names", f"{CHART}/values.yaml", "CHRONIK_SNAPSHOT_LOG_FORMAT", "CHRONIK_SNAPSHOT_LOGFORMAT"),
-    ("names", f"{CHART}/files/alerts.yaml", "chronik_snapshot_unprotected", "chronik_snapshot_unprotected_partitions"),
+    ("names", "deploy/prometheus/alerts.yml", "chronik_snapshot_unprotected", "chronik_snapshot_unprotected_partitions"),
     ("names", f"{CHART}/Chart.yaml", "appVersion: 0.1.0", "appVersion: 0.2.0"),
     ("names", SIDECAR, "chronik-snapshotd:0.1.0", "chronik-snapshotd:0.0.9"),
     ("names", "Dockerfile", "rust:1.95.0", "rust:1.94.0"),

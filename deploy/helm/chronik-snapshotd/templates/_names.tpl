@@ -57,4 +57,11 @@ CHRONIK_SNAPSHOT_METRICS_LISTEN: {{ printf "0.0.0.0:%d" (int64 .Values.metricsPo
 S3_ACCESS_KEY_FILE: {{ printf "/run/secrets/s3/%s" .Values.s3Keys.accessKeyField | quote }}
 S3_SECRET_KEY_FILE: {{ printf "/run/secrets/s3/%s" .Values.s3Keys.secretKeyField | quote }}
 {{- end }}
+{{- if .Values.brokerTls.existingSecret }}
+CHRONIK_SNAPSHOT_BROKER_TLS_CA: /run/secrets/broker-tls/ca.crt
+{{- if .Values.brokerTls.clientCertificate }}
+CHRONIK_SNAPSHOT_BROKER_TLS_CERT: /run/secrets/broker-tls/tls.crt
+CHRONIK_SNAPSHOT_BROKER_TLS_KEY: /run/secrets/broker-tls/tls.key
+{{- end }}
+{{- end }}
 {{- end -}}

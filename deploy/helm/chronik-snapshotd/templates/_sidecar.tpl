@@ -40,6 +40,11 @@ it. No readinessProbe: it would count for the pod, and a broker without its side
       mountPath: /run/secrets/s3
       readOnly: true
     {{- end }}
+    {{- if .Values.brokerTls.existingSecret }}
+    - name: chronik-snapshotd-broker-tls
+      mountPath: /run/secrets/broker-tls
+      readOnly: true
+    {{- end }}
 {{- end -}}
 
 {{- define "chronik-snapshotd.image" -}}
@@ -60,6 +65,12 @@ it. No readinessProbe: it would count for the pod, and a broker without its side
     sizeLimit: 1Mi
 {{- with include "chronik-snapshotd.secretName" . }}
 - name: chronik-snapshotd-s3
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+{{- end }}
+{{- with .Values.brokerTls.existingSecret }}
+- name: chronik-snapshotd-broker-tls
   secret:
     secretName: {{ . }}
     defaultMode: 0440
