@@ -192,7 +192,13 @@ fn a_socket_that_is_not_listen_or_is_for_everybody_is_refused() {
             .env("OBJECT_STORE_BACKEND", "local")
             .env("LOCAL_STORAGE_PATH", dir.path());
         hand_over(&mut command, &socket);
-        let ended = command.output().unwrap();
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill();
+        let ended = child.wait_with_output().unwrap();
         assert_eq!(ended.status.code(), Some(78), "{ended:?}");
         String::from_utf8(ended.stderr).unwrap()
     };

@@ -63,15 +63,16 @@ async fn more_than_so_many_connections_are_closed_at_once_and_silent_ones_in_tim
     assert!(daemon.get("/status").is_some());
 }
 
-/// Sends a request byte by byte until the other side hangs up.
-fn drip(mut stream: TcpStream) {
+/// Sends a request byte by byte for a minute; true = the other side hung up meanwhile.
+fn drip(mut stream: TcpStream) -> bool {
     let request = b"GET /metrics HTTP/1.1\r\nX-Slow: ".iter();
-    for byte in request.chain(std::iter::repeat(&b'a')) {
+    for byte in request.chain(std::iter::repeat_n(&b'a', 100)) {
         if stream.write_all(&[*byte]).is_err() {
-            return;
+            return true;
         }
         std::thread::sleep(Duration::from_millis(500));
     }
+    false
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +89,7 @@ async fn nobody_keeps_a_place_by_asking_slowly() {
             std::thread::spawn(move || drip(stream))
         });
         for thread in slow {
-            thread.join().unwrap();
+            assert!(thread.join().unwrap(), "{address}");
         }
     }
     assert!(daemon.get("/healthz").is_some());
