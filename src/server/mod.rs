@@ -12,7 +12,10 @@ pub(crate) mod fuzzing;
 mod http;
 mod incoming;
 mod listen;
+mod local;
 mod mount;
+mod page;
+mod status;
 
 pub use access::Access;
 pub use admin::AdminService;
