@@ -65,9 +65,12 @@ function timeline(answer, thresholdSecs, life) {
     const at = `${place(limit)}%`;
     svg.append(drawn('line', { class: 'limit', x1: at, x2: at, y1: 2, y2: 32 }));
   }
+  // For the eye and the pointer; to others the table says the same.
+  const shapes = drawn('g', { 'aria-hidden': 'true' });
+  svg.append(shapes);
   for (const snapshot of [...answer.snapshots].reverse()) {
     const at = snapshot.created_at_unix_ms;
-    svg.append(mark(snapshot, place(at), `${moment(at)}, ${kind(snapshot)}, ${marks(snapshot, life)}`));
+    shapes.append(mark(snapshot, place(at), `${moment(at)}, ${kind(snapshot)}, ${marks(snapshot, life)}`));
   }
   const legend = 'tall: full · round: incremental · hollow: not proven · cross: quarantined · underlined: pinned';
   const dashed = limit > oldest ? ` · dashed: ${duration(thresholdSecs)} ago, the time threshold` : '';
