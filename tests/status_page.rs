@@ -144,7 +144,7 @@ async fn a_query_that_cannot_be_answered_is_told_what_would_be_right() {
         );
         let error = body["error"].as_str().unwrap();
         assert!(
-            error.starts_with(field) && error.len() > field.len() + 10,
+            error.contains("must be") || error.contains("use page"),
             "{error}"
         );
     }

@@ -33,25 +33,28 @@ const MAX_QUOTED_CHARS: usize = 80;
 struct BadQuery {
     field: String,
     value: String,
-    /// What it must be.
-    must: Cow<'static, str>,
+    /// What is wrong with it, and what would be right.
+    error: Cow<'static, str>,
 }
 
 impl BadQuery {
-    fn new(field: &str, value: &str, must: impl Into<Cow<'static, str>>) -> Self {
+    fn new(field: &str, value: &str, error: impl Into<Cow<'static, str>>) -> Self {
         let quoted = |text: &str| text.chars().take(MAX_QUOTED_CHARS).collect();
         Self {
             field: quoted(field),
             value: quoted(value),
-            must: must.into(),
+            error: error.into(),
         }
     }
 }
 
 impl IntoResponse for BadQuery {
     fn into_response(self) -> Response {
-        let Self { field, value, must } = self;
-        let error = format!("{field} {must}");
+        let Self {
+            field,
+            value,
+            error,
+        } = self;
         answer(
             StatusCode::BAD_REQUEST,
             json!({ "error": error, "field": field, "value": value }),
@@ -121,18 +124,17 @@ pub(super) async fn snapshots(
 }
 
 fn one_partition(query: &str) -> Result<TopicPartition, BadQuery> {
-    const MUST: &str = "must be topic/number";
+    const ERROR: &str = "partition must be topic/number";
     let mut partition = None;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        match &*name {
-            "partition" => {
-                let parsed = value.parse();
-                partition = Some(parsed.map_err(|_| BadQuery::new(&name, &value, MUST))?);
-            }
-            _ => return Err(BadQuery::new(&name, &value, "is unknown; use partition")),
+        if name != "partition" {
+            let error = "there is no such parameter: use partition";
+            return Err(BadQuery::new(&name, &value, error));
         }
+        let parsed = value.parse();
+        partition = Some(parsed.map_err(|_| BadQuery::new(&name, &value, ERROR))?);
     }
-    partition.ok_or_else(|| BadQuery::new("partition", "", MUST))
+    partition.ok_or_else(|| BadQuery::new("partition", "", ERROR))
 }
 
 /// Reads the query of `/status`.
@@ -143,43 +145,42 @@ fn selection(query: &str) -> Result<Selection, BadQuery> {
     };
     let (mut page, mut after) = (None, None);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let bad = |must: Cow<'static, str>| BadQuery::new(&name, &value, must);
+        let bad = |error: Cow<'static, str>| BadQuery::new(&name, &value, error);
         match &*name {
             "page_size" => {
                 wanted.size = whole(&value)
                     .filter(|size| (1..=MAX_PAGE).contains(size))
-                    .ok_or_else(|| bad("must be 1 to 1000".into()))?;
+                    .ok_or_else(|| bad("page_size must be 1 to 1000".into()))?;
             }
             "page" => {
                 let number = whole(&value).filter(|number| *number > 0);
-                page = Some(number.ok_or_else(|| bad("must be a number from 1 on".into()))?);
+                page = Some(number.ok_or_else(|| bad("page must be a number from 1 on".into()))?);
             }
             "page_token" if value.is_empty() => {}
             "page_token" => {
                 let token = value.parse::<TopicPartition>();
-                let stranger = |_| bad("is not one that this service gave out".into());
+                let stranger = |_| bad("page_token is not one that this service gave out".into());
                 after = Some(token.map_err(stranger)?);
             }
             "topic" => wanted.topic = Some(value.into_owned()),
             "search" if value.len() > MAX_SEARCH_BYTES => {
-                return Err(bad(
-                    format!("must be at most {MAX_SEARCH_BYTES} bytes").into()
-                ));
+                let error = format!("search must be at most {MAX_SEARCH_BYTES} bytes");
+                return Err(bad(error.into()));
             }
             "search" => wanted.search = value.into_owned(),
-            "only" => wanted.only = named(&Only::NAMES, &value).map_err(bad)?,
-            "sort" => wanted.sort = named(&Sort::NAMES, &value).map_err(bad)?,
+            "only" => wanted.only = named("only", &Only::NAMES, &value)?,
+            "sort" => wanted.sort = named("sort", &Sort::NAMES, &value)?,
             _ => {
-                let known = "page, page_size, page_token, topic, search, only or sort";
-                return Err(bad(format!("is unknown; use {known}").into()));
+                let error = "there is no such parameter: use page, page_size, page_token, topic, search, only or sort";
+                return Err(bad(error.into()));
             }
         }
     }
     if let Some(after) = after {
         let token = after.to_string();
         if page.is_some() || wanted.sort != Sort::Name {
-            let must = "goes with sort=name and without page";
-            return Err(BadQuery::new("page_token", &token, must));
+            let error = "page_token goes with sort=name and without page";
+            return Err(BadQuery::new("page_token", &token, error));
         }
         wanted.start = Start::After(after);
     } else {
@@ -193,12 +194,13 @@ fn whole(text: &str) -> Option<usize> {
     text.parse().ok()
 }
 
-/// The value of this name, or which names there are.
-fn named<T: Copy>(names: &[(&str, T)], text: &str) -> Result<T, Cow<'static, str>> {
+/// The value of this name.
+fn named<T: Copy>(field: &str, names: &[(&str, T)], text: &str) -> Result<T, BadQuery> {
     let found = names.iter().find(|(name, _)| *name == text);
     found.map(|(_, value)| *value).ok_or_else(|| {
         let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
-        format!("must be one of {}", names.join(", ")).into()
+        let names = names.join(", ");
+        BadQuery::new(field, text, format!("{field} must be one of {names}"))
     })
 }
 
@@ -225,50 +227,46 @@ mod tests {
     #[test]
     fn what_cannot_be_answered_is_named_with_what_would_be_right() {
         let long = format!("search={}", "x".repeat(MAX_SEARCH_BYTES + 1));
-        for (query, field, must) in [
-            ("page_size=0", "page_size", "must be 1 to 1000"),
-            ("page_size=1001", "page_size", "must be 1 to 1000"),
-            ("page_size=many", "page_size", "must be 1 to 1000"),
-            ("page=0", "page", "must be a number from 1 on"),
+        for (query, error) in [
+            ("page_size=0", "page_size must be 1 to 1000"),
+            ("page_size=1001", "page_size must be 1 to 1000"),
+            ("page_size=many", "page_size must be 1 to 1000"),
+            ("page=0", "page must be a number from 1 on"),
             (
                 "page_token=t",
-                "page_token",
-                "is not one that this service gave out",
+                "page_token is not one that this service gave out",
             ),
-            (
-                "sort=size",
-                "sort",
-                "must be one of name, age, entries, debt",
-            ),
+            ("sort=size", "sort must be one of name, age, entries, debt"),
             (
                 "only=bad",
-                "only",
-                "must be one of all, attention, unprotected, failing, deletion_blocked, paused, running, without_snapshot",
+                "only must be one of all, attention, unprotected, failing, deletion_blocked, paused, running, without_snapshot",
             ),
             (
                 "serach=x",
-                "serach",
-                "is unknown; use page, page_size, page_token, topic, search, only or sort",
+                "there is no such parameter: use page, page_size, page_token, topic, search, only or sort",
             ),
             (
-                "sort=age&page_token=t/1",
-                "page_token",
-                "goes with sort=name and without page",
+                "page_token=t/1&sort=age",
+                "page_token goes with sort=name and without page",
             ),
             (
-                "page=2&page_token=t/1",
-                "page_token",
-                "goes with sort=name and without page",
+                "page_token=t/1&page=2",
+                "page_token goes with sort=name and without page",
             ),
-            (&long, "search", "must be at most 260 bytes"),
+            (&long, "search must be at most 260 bytes"),
         ] {
             let bad = selection(query).unwrap_err();
-            assert_eq!((&*bad.field, &*bad.must), (field, must), "{query}");
+            let field = query.split_once('=').unwrap().0;
+            assert_eq!((&*bad.field, &*bad.error), (field, error), "{query}");
             assert!(bad.value.chars().count() <= MAX_QUOTED_CHARS, "{query}");
         }
-        assert_eq!(one_partition("").unwrap_err().must, "must be topic/number");
-        assert_eq!(one_partition("partition=x").unwrap_err().value, "x");
-        assert_eq!(one_partition("topic=x").unwrap_err().field, "topic");
+        let error = |query| one_partition(query).unwrap_err().error;
+        assert_eq!(error(""), "partition must be topic/number");
+        assert_eq!(error("partition=x"), "partition must be topic/number");
+        assert_eq!(
+            error("topic=x"),
+            "there is no such parameter: use partition"
+        );
         assert!(one_partition("partition=a/b/3").is_ok());
     }
 }

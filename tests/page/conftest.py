@@ -152,7 +152,9 @@ class Crowd:
         self.daemon.check()
         status = self.ask("page_size=1")
         due_are_proven = status["summary"]["without_snapshot"] == self.partitions - 25
-        return status["summary"]["partitions"] == self.partitions and due_are_proven and status["summary"]["failing"] == 1
+        failing = status["summary"]["failing"] == 1
+        busy = status["running"] or status["daemon"]["queued"]
+        return status["summary"]["partitions"] == self.partitions and due_are_proven and failing and not busy
 
     def stop(self):
         if self.daemon:

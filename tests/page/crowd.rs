@@ -24,7 +24,7 @@ use state::Content;
 
 const TOPICS: i32 = 100;
 const EACH: i32 = 100;
-/// The daemon's LOG_THRESHOLD in these tests.
+/// The daemon's `LOG_THRESHOLD` in these tests.
 const THRESHOLD: u64 = 1000;
 const HOSTILE_TOPIC: &str = "<img src=x onerror=\"document.title='taken over'\">";
 const HOSTILE_ERROR: &str =
@@ -52,7 +52,7 @@ async fn main() {
     }
     broker.put(HOSTILE_TOPIC, 0, replica(7));
     let mut failing = replica(2 * THRESHOLD);
-    failing.refusal = HOSTILE_ERROR.to_owned();
+    HOSTILE_ERROR.clone_into(&mut failing.refusal);
     broker.put("failing", 0, failing);
     println!("{}", broker.socket.display());
     let mut until_closed = Vec::new();

@@ -118,6 +118,56 @@ def test_updates_can_be_paused(view, real):
     assert one.asked() > asked
 
 
+def test_a_page_that_nobody_sees_asks_nothing(view, real):
+    one = view(real.origin)
+    one.page.clock.install()
+    page = one.open()
+    look = """(hidden) => {
+        Object.defineProperty(document, 'hidden', { value: hidden, configurable: true });
+        document.dispatchEvent(new Event('visibilitychange'));
+    }"""
+    page.evaluate(look, True)
+    asked = one.asked()
+    page.clock.fast_forward(60_000)
+    expect(page.locator("#updated")).to_contain_text("updated 1 min")
+    assert one.asked() == asked
+    page.evaluate(look, False)
+    expect(page.locator("#updated")).not_to_contain_text("1 min")
+    assert one.asked() > asked
+
+
+def test_work_shows_how_far_it_is_and_a_lost_cover_is_loud(view, real):
+    one = view(real.origin)
+
+    def worse(route):
+        """The daemon's answer, with work and trouble that a sound cluster has not."""
+        answer = route.fetch()
+        status = answer.json()
+        begun = status["now_unix_ms"] - 65_000
+        work = {"kind": "restore", "topic": TOPIC, "partition": 7, "stage": "sending", "began_at_unix_ms": begun}
+        brief = {"kind": "visit", "stage": "looking", "began_at_unix_ms": status["now_unix_ms"], "done_bytes": 0}
+        status["running"] = [
+            work | {"done_bytes": 3 << 20, "total_bytes": 12 << 20},
+            work | brief | {"total_bytes": 0},
+        ]
+        status["summary"]["unprotected"] = 1
+        status["partitions"][0]["unprotected"] = True
+        route.fulfill(response=answer, json=status)
+
+    one.page.route("**/status?*", worse)
+    page = one.open()
+    work = page.get_by_role("table", name="What runs now").get_by_role("row").nth(1)
+    expect(work.get_by_role("cell")).to_have_text(["restore", "sending", "25 % of 12.0 MiB", "1 min 5 s"])
+    bar = work.get_by_role("progressbar", name=f"Progress of {TOPIC}/7")
+    assert bar.evaluate("(bar) => bar.value / bar.max") == 0.25
+    expect(page.locator("#running-brief")).to_have_text("1 short visit besides.")
+    expect(page.locator("#verdict")).to_have_text("Needs attention")
+    expect(page.locator("#problems")).to_contain_text("1 partition is unprotected")
+    expect(page.locator("#partitions .state").first).to_have_text("unprotected")
+    expect(page).to_have_title(re.compile(r"^\(1\) broker 1 "))
+    one.shot("trouble")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
 def test_no_rule_of_accessibility_is_broken(view, real, scheme, width):

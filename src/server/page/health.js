@@ -1,5 +1,9 @@
 // Health at a glance, and what runs.
 
+const MOMENT_MS = 5000;
+// Twice the longest CHECK_INTERVAL_SECS.
+const TICK_LATE_MS = 600000;
+
 function problemsOf({ daemon, summary, now_unix_ms: now }) {
   const problems = [];
   const some = (number, one, many) => {
@@ -15,6 +19,9 @@ function problemsOf({ daemon, summary, now_unix_ms: now }) {
     problems.push(daemon.last_tick_at_unix_ms === 0
       ? 'The broker has not answered yet.'
       : `The broker does not answer. The last complete look at it was ${ago(now, daemon.last_tick_at_unix_ms)}.`);
+  }
+  if (daemon.broker_connected && now - daemon.last_tick_at_unix_ms > TICK_LATE_MS) {
+    problems.push(`The daemon last looked at the broker’s replicas ${ago(now, daemon.last_tick_at_unix_ms)}: its loop stands still.`);
   }
   if (!daemon.store_available && lookedAtStore(daemon, summary)) {
     problems.push('The store does not answer.');
@@ -57,7 +64,7 @@ function showHealth() {
   const tick = daemon.last_tick_at_unix_ms;
   const store = lookedAtStore(daemon, summary) || daemon.store_available;
   figures([
-    ['Broker', daemon.broker_connected ? 'answers' : 'does not answer', tick ? `listed ${ago(now, tick)}` : 'not listed yet'],
+    ['Broker', off ? 'not asked' : daemon.broker_connected ? 'answers' : 'does not answer', tick ? `listed ${ago(now, tick)}` : 'not listed yet'],
     ['Store', store ? (daemon.store_available ? 'answers' : 'does not answer') : 'not known yet',
       daemon.identity_problem ? 'not this cluster’s' : store ? 'this cluster’s' : ''],
     ['Partitions', count(summary.partitions), `${count(summary.without_snapshot)} without a snapshot`],
@@ -83,10 +90,18 @@ function figures(list) {
   });
 }
 
+// What moves no bytes and is over in a moment is only counted: rows that come and go push the page around.
+function isShown(work) {
+  return work.total_bytes > 0 || last.now_unix_ms - work.began_at_unix_ms >= MOMENT_MS;
+}
+
 function showRunning() {
-  const works = last.running;
+  const works = last.running.filter(isShown);
+  const brief = last.running.length - works.length;
   byId('running').hidden = works.length === 0;
-  byId('running-none').hidden = works.length > 0;
+  const waiting = last.daemon.queued > 0 ? `, ${count(last.daemon.queued)} waiting` : '';
+  say(byId('running-brief'), last.running.length + last.daemon.queued === 0 ? 'Nothing runs.'
+    : `${plural(brief, 'short visit', 'short visits')}${works.length > 0 ? ' besides' : ''}${waiting}.`);
   const body = byId('running').tBodies[0];
   while (body.rows.length > works.length) {
     body.rows[body.rows.length - 1].remove();
