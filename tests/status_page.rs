@@ -14,6 +14,7 @@ use support::{
     cli::run,
     daemon::{Daemon, Setup, ask, stored},
     scripted_broker::{ScriptedBroker, sample_state},
+    seeding::{Conversation, lost, take},
 };
 
 const PATHS: [&str; 3] = ["/", "/status", "/status/snapshots?partition=orders/0"];
@@ -285,6 +286,45 @@ async fn work_that_runs_says_how_far_it_is() {
     let work = &answer.get_ref().running[0];
     assert_eq!((work.done_bytes, work.total_bytes), (1 << 20, total as u64));
     assert_eq!(answer.get_ref().partitions[0].log_size_bytes, 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_and_a_restore_say_how_far_they_are() {
+    let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
+    let total = 24 << 20;
+    broker.script().state = sample_state(total);
+    // So slow that it is seen.
+    let slow_drills = [
+        ("CHRONIK_SNAPSHOT_DRILL_INTERVAL_SECS", "1"),
+        ("CHRONIK_SNAPSHOT_MAX_DRILL_BYTES_PER_SEC", "65536"),
+    ];
+    let daemon = start(&broker, dir.path(), &slow_drills);
+    let end = broker.grow(100);
+    daemon.wait_proven(end);
+    let shown = |daemon: &Daemon, kind: &str, stage: &str| {
+        let running = json(daemon, "/status")["running"].clone();
+        let works = running.as_array().unwrap().iter();
+        let mut of_kind = works.filter(|work| work["kind"] == kind && work["stage"] == stage);
+        let work = of_kind.next();
+        work.is_some_and(|work| {
+            let done = work["done_bytes"].as_u64().unwrap();
+            work["total_bytes"] == total && (1..total as u64).contains(&done)
+        })
+    };
+    daemon.wait("a drill", |daemon| shown(daemon, "drill", "reading"));
+    // The broker reads nothing yet: what has not gone into buffers waits. The drill gives way.
+    let restore = Conversation::open(daemon.listen, lost(end)).await.unwrap();
+    daemon.wait("a restore", |daemon| shown(daemon, "restore", "sending"));
+    daemon.wait("the drill to give way", |daemon| {
+        !shown(daemon, "drill", "reading")
+    });
+    let seeded = take(restore).await.unwrap();
+    assert_eq!(seeded.bytes.len(), total);
+    daemon.wait("the end of the restore", |daemon| {
+        let running = json(daemon, "/status")["running"].clone();
+        let mut works = running.as_array().unwrap().iter();
+        works.all(|work| work["kind"] != "restore")
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 """The page of a daemon with ten thousand partitions, one of which has a name that means something to a browser."""
 
+import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 
 HOSTILE = "<img src=x onerror=\"document.title='taken over'\">/0"
 FAILING = "failing/0"
@@ -70,5 +71,9 @@ def test_names_and_errors_are_text_whatever_is_in_them(view, crowd):
     assert page.locator("#partitions img, #partitions script, #partitions a").count() == 0
     assert "taken over" not in page.title()
     one.shot("failing")
+    # Not even the page's own script could make markup of a string, and a breach would have been noticed.
+    with pytest.raises(Error, match="TrustedHTML"):
+        page.evaluate("document.querySelector('#detail').innerHTML = '<b>bold</b>'")
+    assert page.evaluate("window.breaches.splice(0)") == ["require-trusted-types-for"]
     results = Axe().run(page)
     assert results.violations_count == 0, results.generate_report()

@@ -160,7 +160,7 @@ def test_work_shows_how_far_it_is_and_a_lost_cover_is_loud(view, real):
     expect(work.get_by_role("cell")).to_have_text(["restore", "sending", "25 % of 12.0 MiB", "1 min 5 s"])
     bar = work.get_by_role("progressbar", name=f"Progress of {TOPIC}/7")
     assert bar.evaluate("(bar) => bar.value / bar.max") == 0.25
-    expect(page.locator("#running-brief")).to_have_text("1 short visit besides.")
+    expect(page.locator("#running-brief")).to_have_text("1 short visit runs")
     expect(page.locator("#verdict")).to_have_text("Needs attention")
     expect(page.locator("#problems")).to_contain_text("1 partition is unprotected")
     expect(page.locator("#partitions .state").first).to_have_text("unprotected")

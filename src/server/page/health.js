@@ -4,6 +4,7 @@ const MOMENT_MS = 5000;
 // Twice the longest CHECK_INTERVAL_SECS.
 const TICK_LATE_MS = 600000;
 
+// What is read out when it changes: moments, not ages, which change all the time.
 function problemsOf({ daemon, summary, now_unix_ms: now }) {
   const problems = [];
   const some = (number, one, many) => {
@@ -18,10 +19,10 @@ function problemsOf({ daemon, summary, now_unix_ms: now }) {
   if (!daemon.broker_connected) {
     problems.push(daemon.last_tick_at_unix_ms === 0
       ? 'The broker has not answered yet.'
-      : `The broker does not answer. The last complete look at it was ${ago(now, daemon.last_tick_at_unix_ms)}.`);
+      : `The broker does not answer. It last did at ${moment(daemon.last_tick_at_unix_ms)}.`);
   }
   if (daemon.broker_connected && now - daemon.last_tick_at_unix_ms > TICK_LATE_MS) {
-    problems.push(`The daemon last looked at the broker’s replicas ${ago(now, daemon.last_tick_at_unix_ms)}: its loop stands still.`);
+    problems.push(`The loop stands still: it last listed the broker’s replicas at ${moment(daemon.last_tick_at_unix_ms)}.`);
   }
   if (!daemon.store_available && lookedAtStore(daemon, summary)) {
     problems.push('The store does not answer.');
@@ -99,9 +100,14 @@ function showRunning() {
   const works = last.running.filter(isShown);
   const brief = last.running.length - works.length;
   byId('running').hidden = works.length === 0;
-  const waiting = last.daemon.queued > 0 ? `, ${count(last.daemon.queued)} waiting` : '';
-  say(byId('running-brief'), last.running.length + last.daemon.queued === 0 ? 'Nothing runs.'
-    : `${plural(brief, 'short visit', 'short visits')}${works.length > 0 ? ' besides' : ''}${waiting}.`);
+  const besides = [];
+  if (brief > 0) {
+    besides.push(`${plural(brief, 'short visit', 'short visits')} ${brief === 1 ? 'runs' : 'run'}`);
+  }
+  if (last.daemon.queued > 0) {
+    besides.push(`${count(last.daemon.queued)} ${last.daemon.queued === 1 ? 'waits' : 'wait'}`);
+  }
+  say(byId('running-brief'), besides.join(', ') || (works.length === 0 ? 'Nothing runs.' : ''));
   const body = byId('running').tBodies[0];
   while (body.rows.length > works.length) {
     body.rows[body.rows.length - 1].remove();

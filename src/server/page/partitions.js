@@ -128,9 +128,13 @@ function showDetail(made, name, one) {
     made.detail.id = 'detail';
     made.open.setAttribute('aria-controls', 'detail');
   }
-  // Drawn again only if there is something new to say: whoever reads or selects is not disturbed.
+  // Drawn again only if there is something new to say, and not under the hands of somebody who selects.
+  const selection = document.getSelection();
+  if (!selection.isCollapsed && made.detail.contains(selection.anchorNode)) {
+    return;
+  }
   const known = lastSnapshots?.partition === name ? lastSnapshots : null;
-  const said = JSON.stringify([one, known?.problem ?? known?.answer.snapshots, known?.answer?.unreadable, Math.floor(last.now_unix_ms / 60000)]);
+  const said = JSON.stringify([one, known?.problem ?? known?.answer.snapshots, known?.answer?.unreadable, Math.floor(last.now_unix_ms / 10000)]);
   if (made.detail.said !== said) {
     made.detail.said = said;
     made.detail.cells[0].replaceChildren(...detailOf(name, one, known));

@@ -140,10 +140,10 @@ function schedule() {
 /* Whether somebody answers. */
 
 function showLost(error) {
-  const reason = error.status === undefined ? '' : ` It says: ${error.message}`;
-  byId('lost').dataset.reason = reason;
   byId('lost').hidden = false;
-  say(byId('lost-text'), `The daemon does not answer since ${moment(failedSince)}. What is shown is older.${reason}`);
+  say(byId('lost-text'), error.status === undefined
+    ? `The daemon does not answer since ${moment(failedSince)}. What is shown is older.`
+    : `The daemon refuses to answer: ${error.message}`);
   showClock();
 }
 
