@@ -296,7 +296,7 @@ async fn a_drill_and_a_restore_say_how_far_they_are() {
     // So slow that it is seen.
     let slow_drills = [
         ("CHRONIK_SNAPSHOT_DRILL_INTERVAL_SECS", "1"),
-        ("CHRONIK_SNAPSHOT_MAX_DRILL_BYTES_PER_SEC", "65536"),
+        ("CHRONIK_SNAPSHOT_MAX_DRILL_BYTES_PER_SEC", "524288"),
     ];
     let daemon = start(&broker, dir.path(), &slow_drills);
     let end = broker.grow(100);
