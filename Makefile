@@ -6,8 +6,8 @@ VENV := target/venv
 PYTHON_TOOLS := tests/clients/requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kcat test-machine machine-tools e2e soak fuzz fuzz-build verify memory bench lint \
-  fmt docs-check observability-check dashboard deploy-check systemd-check image-check
+.PHONY: help demo test test-kcat test-machine machine-tools e2e page-test soak fuzz fuzz-build verify memory bench \
+  lint fmt docs-check observability-check dashboard deploy-check systemd-check image-check
 
 help:
 	@echo "make demo       a cluster that loses logs on purpose and a disk by accident; about a minute once built"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-kcat  the tests that need kcat installed"
 	@echo "make test-machine  full disks, split networks, little memory; needs root and fails without"
 	@echo "make e2e        real Kafka clients, S3 servers and Prometheus around a cluster; STORE=s3s-fs,moto,garage"
+	@echo "make page-test  the status page in a headless Chromium, with screenshots in target/page"
 	@echo "make soak       random kills, wiped disks, partitions and store faults; MINUTES=3, SEED=n to repeat one"
 	@echo "make fuzz       every fuzz target for SECONDS=60 each"
 	@echo "make verify     everything that docs/VERIFICATION.md names, at full length; target/verify/report.json"
@@ -64,6 +65,14 @@ e2e: $(E2E_VENV)/ready
 	$(CARGO) build --locked --workspace --bins
 	STORE=$(STORE) GARAGE="$(if $(findstring garage,$(STORE)),$$(scripts/garage.sh))" \
 	  $(E2E_VENV)/bin/python -m pytest -p no:cacheprovider tests/e2e $(PYTEST_ARGS)
+
+# Programs and example in one build: they share their libraries.
+PAGE_VENV := target/page-venv
+
+page-test: $(PAGE_VENV)/ready
+	scripts/debian-tools.sh chromium
+	$(CARGO) build --locked --workspace --bins --examples
+	$(PAGE_VENV)/bin/python -m pytest -p no:cacheprovider tests/page $(PYTEST_ARGS)
 
 # Random trouble for MINUTES; SEED repeats one run's choices.
 MINUTES ?= 3
@@ -157,11 +166,12 @@ image-check:
 # Python tools at pinned versions; made again when a list changes.
 $(VENV)/ready: $(PYTHON_TOOLS)
 $(E2E_VENV)/ready: tests/e2e/requirements.txt $(PYTHON_TOOLS)
+$(PAGE_VENV)/ready: tests/page/requirements.txt tests/e2e/requirements.txt $(PYTHON_TOOLS)
 $(BENCH_VENV)/ready: benches/cost/requirements.txt
 $(DOCS_VENV)/ready: docs/requirements.txt
 $(OBSERVABILITY_VENV)/ready: scripts/observability/requirements.txt
 $(DEPLOY_VENV)/ready: deploy/requirements.txt
-$(addsuffix /ready,$(VENV) $(E2E_VENV) $(BENCH_VENV) $(DOCS_VENV) $(OBSERVABILITY_VENV) $(DEPLOY_VENV)):
+$(addsuffix /ready,$(VENV) $(E2E_VENV) $(PAGE_VENV) $(BENCH_VENV) $(DOCS_VENV) $(OBSERVABILITY_VENV) $(DEPLOY_VENV)):
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@

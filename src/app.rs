@@ -217,9 +217,10 @@ async fn serve(
         None => bind(&config.listen).await?,
     };
     let http = bind_http(config.metrics_listen).await?;
+    let status_page = http.local_url().filter(|_| config.status_page);
     tracing::info!(
         listen = %grpc, metrics = %http, broker = %config.broker.endpoint, tls = certificates.listen.is_some(),
-        version = env!("CARGO_PKG_VERSION"), "started"
+        version = env!("CARGO_PKG_VERSION"), status_page, "started"
     );
     let close = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -239,7 +240,7 @@ async fn serve(
     let allowed = config.bootstrap_allowed.clone();
     let bootstrap = bootstrap.guarded(Access::new(Service::Bootstrap, allowed, metrics.clone()));
     let allowed = config.admin_allowed.clone();
-    let admin = AdminService::new(board.clone(), control, clock);
+    let admin = AdminService::new(board.clone(), control, clock.clone());
     let admin = admin.guarded(Access::new(Service::Admin, allowed, metrics.clone()));
     let gate = |at, tls| Gate {
         at,
@@ -250,10 +251,20 @@ async fn serve(
     let grpc = Incoming::new(grpc, gate(Listening::Grpc, certificates.listen.clone()));
     let http = Incoming::new(http, gate(Listening::Http, None));
     certificates.follow(&tasks, &close);
-    let http_state = HttpState { board, metrics };
+    let http_state = HttpState {
+        board,
+        metrics,
+        catalog: pipeline.catalog.clone(),
+        clock,
+    };
     let routes = grpc_routes(bootstrap, admin, health_service, http_state.clone())?;
     tasks.spawn(serve_grpc(grpc, routes, close.clone()));
-    tasks.spawn(serve_http(http, http_state, close.clone()));
+    tasks.spawn(serve_http(
+        http,
+        http_state,
+        config.status_page,
+        close.clone(),
+    ));
     if config.give_way && config.enabled {
         let pipeline = pipeline.clone();
         tasks.spawn(async move { pipeline.give_way().await });

@@ -35,6 +35,9 @@ const TERM: u64 = 1;
 pub struct Replica {
     pub applied_index: u64,
     pub first_log_index: u64,
+    pub log_size_bytes: u64,
+    /// Not empty = exports of it fail, with this message.
+    pub refusal: String,
     pub parts: Vec<Part>,
 }
 
@@ -85,6 +88,8 @@ impl Replica {
         Self {
             applied_index: 1,
             first_log_index: 1,
+            log_size_bytes: 1000,
+            refusal: String::new(),
             parts: vec![part],
         }
     }
@@ -198,6 +203,9 @@ impl server::SnapshotBrokerService for Service {
         let key = (partition.topic.clone(), partition.partition);
         let replica = lock(&self.replicas).get(&key).cloned();
         let replica = replica.ok_or_else(|| Status::not_found("no such replica"))?;
+        if !replica.refusal.is_empty() {
+            return Err(Status::internal(replica.refusal));
+        }
         Ok(Response::new(export(
             partition,
             &replica,
@@ -236,7 +244,7 @@ fn status(partition: v1::TopicPartition, replica: &Replica) -> v1::ListReplicasR
             applied_index: replica.applied_index,
             first_log_index: replica.first_log_index,
             last_log_index: replica.applied_index,
-            log_size_bytes: 1000,
+            log_size_bytes: replica.log_size_bytes,
             state_size_bytes: sizes.sum(),
             conf_state: Some(conf_state()),
             hold_index: 0,

@@ -4,7 +4,7 @@ use tonic::{Code, Status};
 
 use super::AdminError;
 use crate::{
-    board::{DaemonStatus, PartitionStatus},
+    board::{DaemonStatus, PartitionStatus, Progress, Work},
     error::chain,
     proto::v1,
     raft::LogId,
@@ -54,7 +54,26 @@ pub(super) fn daemon_status(daemon: v1::DaemonStatus) -> DaemonStatus {
         queued: daemon.queued,
         drill_interval_secs: daemon.drill_interval_secs,
         drilling: daemon.drilling,
+        snapshots_enabled: daemon.snapshots_enabled,
+        log_threshold_entries: daemon.log_threshold_entries,
+        time_threshold_secs: daemon.time_threshold_secs,
     }
+}
+
+/// None without a name.
+pub(super) fn work(work: v1::RunningWork) -> Option<Work> {
+    let partition = work.partition?;
+    let done = Progress::default();
+    done.set(work.done_bytes);
+    Some(Work {
+        kind: work.kind.into(),
+        topic: partition.topic,
+        partition: u32::try_from(partition.partition).ok()?,
+        stage: work.stage.into(),
+        began_at_unix_ms: work.began_at_unix_ms,
+        done,
+        total_bytes: work.total_bytes,
+    })
 }
 
 /// None without a name.
@@ -88,5 +107,7 @@ pub(super) fn partition_status(status: v1::PartitionStatus) -> Option<PartitionS
         last_drill_problem: status.last_drill_problem,
         last_drill_success_at_unix_ms: status.last_drill_success_at_unix_ms,
         last_drill_success_ms: status.last_drill_success_ms,
+        log_size_bytes: status.log_size_bytes,
+        newest_snapshot_at_unix_ms: status.newest_snapshot_at_unix_ms,
     })
 }

@@ -17,7 +17,7 @@ use tonic_health::pb::{
 pub use error::AdminError;
 
 use crate::{
-    board::{DaemonStatus, PartitionStatus},
+    board::{DaemonStatus, PartitionStatus, Work},
     channel,
     config::{Callee, Endpoint},
     control::Triggered,
@@ -44,6 +44,8 @@ pub struct Status {
     pub daemon: DaemonStatus,
     /// Its partitions, by topic and number.
     pub partitions: Vec<PartitionStatus>,
+    /// What runs, the longest first.
+    pub running: Vec<Work>,
 }
 
 /// What the health service says.
@@ -108,7 +110,14 @@ impl AdminClient {
             if page.next_page_token.is_empty() {
                 let daemon = page.daemon.map(convert::daemon_status);
                 let daemon = daemon.ok_or_else(|| self.broken(CALL, "daemon is missing"))?;
-                return Ok(Status { daemon, partitions });
+                let running = page.running.into_iter().map(convert::work);
+                let running = running.collect::<Option<Vec<_>>>();
+                let running = running.ok_or_else(|| self.broken(CALL, "work has no partition"))?;
+                return Ok(Status {
+                    daemon,
+                    partitions,
+                    running,
+                });
             }
             request.page_token = page.next_page_token;
         }

@@ -51,7 +51,7 @@ pub(super) fn run<D: Daemon>(args: Args, context: &Context<'_, D>) -> Step<ExitS
     let drilled = context.with_tools(&config, async |tools| {
         let work = tools.to_drill(partition).await?;
         let (total, read) = (work.raw_bytes(), tools.plane.read.clone());
-        progress::shown(total, || read.raw_bytes(), tools.drill(work, scratch)).await
+        progress::shown(total, || read.bytes(), tools.drill(work, scratch)).await
     })?;
     let printed = match args.output {
         Output::Json => print_json(&drilled),

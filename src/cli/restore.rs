@@ -53,7 +53,7 @@ pub(super) fn run<D: Daemon>(args: Args, context: &Context<'_, D>) -> Step<ExitS
             let bytes = tools.restore_to_file(&snapshot, to).await?;
             Ok(format!("{id}: {} written", size(bytes)))
         };
-        progress::shown(total, || read.raw_bytes(), work).await
+        progress::shown(total, || read.bytes(), work).await
     })?;
     eprintln!("{done}");
     Ok(ExitStatus::Ok)

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     admin::Status,
-    board::{DaemonStatus, PartitionStatus},
+    board::{DaemonStatus, PartitionStatus, Work},
 };
 
 /// Show what the daemon knows and does: the process and every partition.
@@ -63,7 +63,30 @@ fn text(status: &Status) -> String {
             let _ = writeln!(text, "{}/{}: {problem}", one.topic, one.partition);
         }
     }
+    text.push_str(&running(&status.running));
     text
+}
+
+/// What runs, if anything does.
+fn running(works: &[Work]) -> String {
+    if works.is_empty() {
+        return String::new();
+    }
+    let row = |work: &Work| {
+        let progress = match work.total_bytes {
+            0 => dash(),
+            total => format!("{} of {}", size(work.done.bytes()), size(total)),
+        };
+        [
+            format!("{}/{}", work.topic, work.partition),
+            work.kind.to_string(),
+            work.stage.to_string(),
+            progress,
+            moment(work.began_at_unix_ms),
+        ]
+    };
+    let header = ["RUNNING", "WORK", "STAGE", "PROGRESS", "SINCE"];
+    format!("\n{}", table(header, works.iter().map(row)))
 }
 
 fn process(daemon: &DaemonStatus) -> String {

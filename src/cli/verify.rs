@@ -59,7 +59,7 @@ pub(super) fn run<D: Daemon>(args: Args, context: &Context<'_, D>) -> Step<ExitS
     let found = context.with_tools(&config, async |tools| {
         let work = tools.to_verify(&subjects).await?;
         let (total, read) = (work.raw_bytes(), tools.plane.read.clone());
-        progress::shown(total, || read.raw_bytes(), tools.verify(work, check)).await
+        progress::shown(total, || read.bytes(), tools.verify(work, check)).await
     })?;
     let printed = match args.output {
         Output::Json => print_json(&found),

@@ -221,6 +221,7 @@ pub(super) fn config(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Op
         listen_tls: network.listen_tls,
         daemon_tls: network.daemon_tls,
         metrics_listen: network.metrics,
+        status_page: network.status_page,
         max_connections: network.max_connections,
         bootstrap_allowed: network.bootstrap_allowed,
         admin_allowed: network.admin_allowed,

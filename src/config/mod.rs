@@ -42,6 +42,10 @@ use crate::{
 };
 
 /// Everything that an operator can choose. Each field is described in docs/CONFIGURATION.md.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent option"
+)]
 #[derive(Debug, Clone)]
 pub struct Config {
     /// False = the loop does not run; Bootstrap, metrics and health do.
@@ -74,6 +78,8 @@ pub struct Config {
     pub daemon_tls: Option<ClientTls>,
     /// Where metrics are served.
     pub metrics_listen: SocketAddr,
+    /// The status page is served there, too, to callers on this host.
+    pub status_page: bool,
     /// Connections that are open at one time, at each of the two addresses.
     pub max_connections: NonZeroUsize,
     /// Who may use Bootstrap.

@@ -16,6 +16,7 @@ pub(super) struct Network {
     pub(super) listen: Endpoint,
     pub(super) listen_tls: Option<TlsFiles>,
     pub(super) metrics: SocketAddr,
+    pub(super) status_page: bool,
     pub(super) max_connections: NonZeroUsize,
     pub(super) bootstrap_allowed: Allowed,
     pub(super) admin_allowed: Allowed,
@@ -32,6 +33,7 @@ pub(super) fn read(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Opti
     if metrics.is_none() {
         reader.fault(&opt::METRICS_LISTEN, Problem::Address);
     }
+    let status_page = reader.switch(&opt::STATUS_PAGE).unwrap_or(true);
     let max_connections = reader.count(&opt::MAX_CONNECTIONS);
     let daemon_tls = security::daemon_tls(reader);
     // What belongs to an address that is wrong is looked at once the address is right.
@@ -53,6 +55,7 @@ pub(super) fn read(reader: &mut Reader<'_>, warnings: &mut Vec<Warning>) -> Opti
         listen,
         listen_tls,
         metrics: metrics?,
+        status_page,
         max_connections,
         bootstrap_allowed,
         admin_allowed,

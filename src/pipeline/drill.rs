@@ -15,8 +15,10 @@ use super::{
     plane::DataPlane, prove::Recheck, restore::Attempt,
 };
 use crate::{
+    board::{Running, WorkKind},
     broker::BrokerInfo,
     catalog::{CatalogError, ClusterClaim, Folder, Snapshot},
+    clock::unix_ms,
     error::{Kind, chain},
     format::SnapshotId,
     raft::{Lineage, TopicPartition},
@@ -84,12 +86,14 @@ impl Pipeline {
             elapsed: Duration::ZERO,
             folder: None,
         };
+        let now = unix_ms(self.clock.wall());
+        let mut shown = self.board.begin(WorkKind::Drill, &request.partition, now);
         if let Some(plane) = self.plane.lend_to_drill() {
             report.outcome = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => DrillOutcome::Stopped,
                 () = self.plane.restores.wait_any() => DrillOutcome::Yielded,
-                outcome = self.run_drill(&plane, request, &mut report.snapshot) => outcome,
+                outcome = self.run_drill(&plane, request, &mut report.snapshot, &mut shown) => outcome,
             };
         }
         if matches!(report.outcome, DrillOutcome::Damaged { .. }) {
@@ -105,6 +109,7 @@ impl Pipeline {
         plane: &DataPlane,
         request: &DrillRequest,
         reading: &mut Option<SnapshotId>,
+        shown: &mut Running,
     ) -> DrillOutcome {
         let (info, partition) = (&request.info, &request.partition);
         let claim = ClusterClaim {
@@ -127,7 +132,7 @@ impl Pipeline {
         };
         *reading = Some(newest.id);
         match self.reread(partition, newest.id).await {
-            Ok(snapshot) => self.read_all(plane, info, &snapshot).await,
+            Ok(snapshot) => self.read_all(plane, info, &snapshot, shown).await,
             Err(outcome) => outcome,
         }
     }
@@ -158,8 +163,13 @@ impl Pipeline {
         plane: &DataPlane,
         info: &BrokerInfo,
         snapshot: &Snapshot,
+        shown: &mut Running,
     ) -> DrillOutcome {
-        let mut sink = Discard::default();
+        let mut sink = Discard {
+            shown,
+            raw_bytes: 0,
+            complete: None,
+        };
         match self.try_one(plane, info, snapshot, &mut sink).await {
             Ok(Attempt::Installed(_)) => DrillOutcome::Restored {
                 raw_bytes: sink.raw_bytes,
@@ -195,15 +205,22 @@ fn is_damage(error: &CatalogError) -> bool {
 }
 
 /// Takes everything and keeps nothing.
-#[derive(Debug, Default)]
-struct Discard {
+#[derive(Debug)]
+struct Discard<'a> {
+    shown: &'a mut Running,
     raw_bytes: u64,
     complete: Option<Answer>,
 }
 
 #[async_trait]
-impl RestoreSink for Discard {
-    fn progress(&mut self, _phase: RestorePhase, _sent_bytes: u64, _total_bytes: u64) {}
+impl RestoreSink for Discard<'_> {
+    fn progress(&mut self, phase: RestorePhase, sent_bytes: u64, total_bytes: u64) {
+        let stage = match phase {
+            RestorePhase::Choosing => "choosing a snapshot",
+            RestorePhase::Sending | RestorePhase::Installing => "reading",
+        };
+        self.shown.at(stage, sent_bytes, total_bytes);
+    }
 
     async fn send(&mut self, event: RestoreEvent) -> Result<(), SinkClosed> {
         match event {

@@ -9,6 +9,7 @@ use super::{
     plane::{self, DataPlane},
 };
 use crate::{
+    board::Progress,
     broker::BrokerInfo,
     catalog::CatalogError,
     clock::unix_ms,
@@ -56,7 +57,8 @@ impl Pipeline {
         let partition = &manifest.partition;
         let id = manifest.snapshot_id;
         let scope = || Scope::new(Stage::Verify, partition).snapshot(id);
-        self.activity(partition, "verifying");
+        let total_bytes = plane::raw_bytes_in(plane::Scope::New, manifest);
+        let read = self.moving(partition, "verifying", total_bytes);
         // A flag or a missing file: no proof from here. The manifest stays, because somebody else may have proven
         // it before the flag was there and have truncated on it; retention supersedes it if nobody has.
         let objects = if mutation::active(Mutation::FlagsBeforeManifest) {
@@ -65,7 +67,7 @@ impl Pipeline {
             self.catalog.confirm_files(manifest).await
         };
         let objects = objects.map_err(|error| scope().error(error))?;
-        if let Err(cause) = self.verify(manifest).await {
+        if let Err(cause) = self.verify(manifest, read).await {
             if cause.kind() == Kind::Corrupt {
                 self.quarantine_if_still_corrupt(&self.plane, info, manifest, digest)
                     .await?;
@@ -89,18 +91,19 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn verify(&self, manifest: &Arc<Manifest>) -> Result<(), Cause> {
+    async fn verify(&self, manifest: &Arc<Manifest>, read: Progress) -> Result<(), Cause> {
         if mutation::active(Mutation::ProofWithoutReadBack) {
             return Ok(());
         }
+        let plane = self.plane.counting(read);
         let folder = self.plane_folder(&manifest.partition);
         let new = plane::Scope::New;
         match self.options.verify {
             VerifyLevel::Stored => {
-                plane::verify_stored(&self.plane, &folder, manifest, new, &self.abort).await?
+                plane::verify_stored(&plane, &folder, manifest, new, &self.abort).await?
             }
             VerifyLevel::Full => {
-                plane::verify_full(&self.plane, &folder, manifest, new, &self.abort).await?
+                plane::verify_full(&plane, &folder, manifest, new, &self.abort).await?
             }
         };
         Ok(())

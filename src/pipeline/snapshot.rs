@@ -132,13 +132,16 @@ impl Pipeline {
         partition: &TopicPartition,
     ) -> Result<(ExportHeader, Written), PipelineError> {
         let scope = |stage| Scope::new(stage, partition).snapshot(id);
-        self.activity(partition, "uploading");
         let target = Target {
             folder: self.plane_folder(partition),
             snapshot_id: id,
         };
         let plans: Vec<PartPlan> = export.header.parts.iter().map(part_plan).collect();
-        let frames = export.chunks.map_ok(|(part, data)| RawChunk { part, data });
+        let moved = self.moving(partition, "uploading", plane::expected_bytes(&plans));
+        let frames = export.chunks.map_ok(|(part, data)| {
+            moved.add(data.len() as u64);
+            RawChunk { part, data }
+        });
         let compression = self.options.compression;
         let written = plane::write_blocks(
             &self.plane,

@@ -11,8 +11,10 @@ use super::{
     spans,
 };
 use crate::{
+    board::{Progress, WorkKind},
     broker::{BrokerInfo, Replica},
     catalog::{Folder, Snapshot},
+    clock::unix_ms,
     error::Kind,
     format::SnapshotId,
     policy::{Decision, Facts, Role, Trigger, decide},
@@ -79,6 +81,9 @@ pub struct VisitReport {
 impl Pipeline {
     /// Visits one partition. Never fails as a whole: the report carries the first failure.
     pub async fn visit(&self, request: &VisitRequest) -> VisitReport {
+        let partition = &request.replica.partition;
+        let now = unix_ms(self.clock.wall());
+        let _shown = self.board.begin(WorkKind::Visit, partition, now);
         let span = spans::visit(request);
         let report = self.visit_steps(request).instrument(span.clone()).await;
         spans::visited(&span, &report);
@@ -302,9 +307,19 @@ impl Pipeline {
         result
     }
 
+    /// Says what a visit does now.
     pub(super) fn activity(&self, partition: &TopicPartition, activity: &'static str) {
-        self.board
-            .partition(partition, |status| status.activity = activity.into());
+        self.moving(partition, activity, 0);
+    }
+
+    /// Says what a visit does now, and of how many bytes; what it has moved is counted in what is returned.
+    pub(super) fn moving(
+        &self,
+        partition: &TopicPartition,
+        activity: &'static str,
+        total_bytes: u64,
+    ) -> Progress {
+        self.board.visit_stage(partition, activity, total_bytes)
     }
 }
 

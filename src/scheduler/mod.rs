@@ -161,6 +161,7 @@ impl Scheduler {
         let mut heartbeat = std::mem::replace(&mut self.heartbeat, Heartbeat::none());
         self.pipeline.metrics.set_loop_running(self.options.enabled);
         self.begin_drills();
+        self.show_options();
         loop {
             let drill_at = self.drills.next_at();
             tokio::select! {
@@ -282,6 +283,15 @@ impl Scheduler {
         // Boxed: the compiler cannot see through so many nested streams that it may move between threads.
         let task = self.visits.spawn(visit.boxed());
         self.running.insert(task.id(), (partition, need.heavy));
+    }
+
+    fn show_options(&self) {
+        let policy = &self.pipeline.options.policy;
+        self.board.daemon(|daemon| {
+            daemon.snapshots_enabled = self.options.enabled;
+            daemon.log_threshold_entries = policy.log_threshold.get();
+            daemon.time_threshold_secs = policy.time_threshold.as_secs();
+        });
     }
 
     fn show_load(&self) {

@@ -222,18 +222,21 @@ impl Scheduler {
         };
         self.pipeline.metrics.set_partition(partition, &sample);
         let newest_id = snapshot.map_or_else(String::new, |snapshot| snapshot.id.to_string());
+        let newest_made_at = snapshot.map_or(0, |snapshot| snapshot.manifest.created_at_unix_ms);
         let decision = if memory.looked {
             assessment.decision.to_string()
         } else {
             "not known yet: the store has not been read".to_owned()
         };
-        self.board.partition(partition, |status| {
+        self.board.put(partition, |status| {
             status.topic_id.clone_from(&memory.lineage.topic_id);
             status.role = facts.role.as_str().into();
             status.applied_index = facts.applied_index;
             status.first_log_index = facts.first_log_index;
             status.last_log_index = facts.last_log_index;
+            status.log_size_bytes = sample.log_size_bytes;
             status.newest_snapshot_id = newest_id;
+            status.newest_snapshot_at_unix_ms = newest_made_at;
             status.newest_last_included = newest;
             status.entries_since_snapshot = assessment.entries;
             status.decision = decision;

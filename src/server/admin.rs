@@ -6,12 +6,11 @@ use tonic::{Code, Request, Response, Status};
 
 use super::{Access, convert};
 use crate::{
-    board::{Board, DaemonStatus, PartitionStatus},
+    board::{Board, DaemonStatus, PartitionStatus, Selection, Start, Work},
     clock::{SharedClock, unix_ms},
     control::{Control, ControlError, Triggered},
     error::{InvalidName, Kind},
     proto::v1::{self, snapshot_admin_service_server},
-    raft::TopicPartition,
     telemetry::Service,
 };
 
@@ -58,16 +57,16 @@ impl snapshot_admin_service_server::SnapshotAdminService for AdminService {
             size if size <= MAX_PAGE => size,
             _ => return Err(convert::invalid("page_size", "is above 1000")),
         };
-        let after = match request.page_token.as_str() {
-            "" => None,
-            token => Some(
-                token
-                    .parse::<TopicPartition>()
-                    .map_err(|error| invalid_token(&error))?,
-            ),
+        let start = match request.page_token.as_str() {
+            "" => Start::Skip(0),
+            token => Start::After(token.parse().map_err(|error| invalid_token(&error))?),
         };
-        let topic = Some(request.topic.as_str()).filter(|topic| !topic.is_empty());
-        let page = self.board.page(after.as_ref(), size, topic);
+        let page = self.board.select(&Selection {
+            topic: Some(request.topic).filter(|topic| !topic.is_empty()),
+            start,
+            size,
+            ..Selection::default()
+        });
         Ok(Response::new(v1::GetStatusResponse {
             daemon: Some(wire_daemon(page.daemon)),
             partitions: page.partitions.into_iter().map(wire_status).collect(),
@@ -75,6 +74,7 @@ impl snapshot_admin_service_server::SnapshotAdminService for AdminService {
                 .next_after
                 .map(|partition| partition.to_string())
                 .unwrap_or_default(),
+            running: page.running.into_iter().map(wire_work).collect(),
         }))
     }
 
@@ -180,6 +180,23 @@ fn wire_daemon(daemon: DaemonStatus) -> v1::DaemonStatus {
         queued: daemon.queued,
         drill_interval_secs: daemon.drill_interval_secs,
         drilling: daemon.drilling,
+        snapshots_enabled: daemon.snapshots_enabled,
+        log_threshold_entries: daemon.log_threshold_entries,
+        time_threshold_secs: daemon.time_threshold_secs,
+    }
+}
+
+fn wire_work(work: Work) -> v1::RunningWork {
+    v1::RunningWork {
+        kind: work.kind.into_owned(),
+        partition: Some(v1::TopicPartition {
+            topic: work.topic,
+            partition: i32::try_from(work.partition).unwrap_or(i32::MAX),
+        }),
+        stage: work.stage.into_owned(),
+        began_at_unix_ms: work.began_at_unix_ms,
+        done_bytes: work.done.bytes(),
+        total_bytes: work.total_bytes,
     }
 }
 
@@ -214,5 +231,7 @@ fn wire_status(status: PartitionStatus) -> v1::PartitionStatus {
         last_drill_problem: status.last_drill_problem,
         last_drill_success_at_unix_ms: status.last_drill_success_at_unix_ms,
         last_drill_success_ms: status.last_drill_success_ms,
+        log_size_bytes: status.log_size_bytes,
+        newest_snapshot_at_unix_ms: status.newest_snapshot_at_unix_ms,
     }
 }

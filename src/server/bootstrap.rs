@@ -24,6 +24,8 @@ use tracing::{Instrument as _, Span, field::Empty};
 
 use super::{Access, convert};
 use crate::{
+    board::{Running, WorkKind},
+    clock::unix_ms,
     error::{Kind, chain},
     pipeline::{
         Answer, LocalState, Pipeline, RejectReason, RestoreError, RestoreEvent, RestoreOutcome,
@@ -255,6 +257,10 @@ impl Shared {
             incoming,
             outgoing: outgoing.clone(),
             progress,
+            shown: self
+                .pipeline
+                .board
+                .begin(WorkKind::Restore, partition, unix_ms(clock.wall())),
         };
         let outcome = tokio::select! {
             biased;
@@ -451,16 +457,18 @@ struct WireSink {
     incoming: Streaming<v1::BootstrapRequest>,
     outgoing: mpsc::Sender<Outgoing>,
     progress: watch::Sender<v1::BootstrapProgress>,
+    shown: Running,
 }
 
 #[async_trait]
 impl RestoreSink for WireSink {
     fn progress(&mut self, phase: RestorePhase, sent_bytes: u64, total_bytes: u64) {
-        let phase = match phase {
-            RestorePhase::Choosing => v1::BootstrapPhase::Choosing,
-            RestorePhase::Sending => v1::BootstrapPhase::Sending,
-            RestorePhase::Installing => v1::BootstrapPhase::Installing,
+        let (phase, stage) = match phase {
+            RestorePhase::Choosing => (v1::BootstrapPhase::Choosing, "choosing a snapshot"),
+            RestorePhase::Sending => (v1::BootstrapPhase::Sending, "sending"),
+            RestorePhase::Installing => (v1::BootstrapPhase::Installing, "installing"),
         };
+        self.shown.at(stage, sent_bytes, total_bytes);
         self.progress.send_replace(v1::BootstrapProgress {
             phase: phase.into(),
             sent_bytes,

@@ -6,6 +6,7 @@
 use std::{
     future::Future as _,
     io::{self, IoSlice},
+    net::SocketAddr,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -35,6 +36,17 @@ pub(super) enum Socket {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Socket {
+    /// The address at the other end; none = it has none, or has hung up.
+    fn remote(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Tls(stream) => stream.get_ref().0.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 /// What a connection holds while it is open.
 pub(super) type Held = (OwnedSemaphorePermit, OpenConnection);
 
@@ -58,6 +70,11 @@ impl Connection {
             alarm: Box::pin(sleep_until(deadline)),
             _held: held,
         }
+    }
+
+    /// The address at the other end; none = it has none, or has hung up.
+    pub(super) fn remote(&self) -> Option<SocketAddr> {
+        self.socket.remote()
     }
 
     /// An error if nothing was written in time.

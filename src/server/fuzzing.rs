@@ -71,7 +71,7 @@ async fn admin(kind: u8, data: &[u8]) {
     for number in 0..3 {
         for topic in ["a", "orders"] {
             if let Ok(partition) = TopicPartition::new(topic, number) {
-                board.partition(&partition, |_| {});
+                board.put(&partition, |_| {});
             }
         }
     }

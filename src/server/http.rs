@@ -1,5 +1,6 @@
-//! Plain HTTP. `/metrics`, `/healthz` and `/readyz` for scrapers and probes on their own address; `/status`, which
-//! tells more, beside the gRPC services.
+//! Plain HTTP. `/metrics`, `/healthz` and `/readyz` for scrapers and probes on their own address; the status page at `/`
+//! and what it reads below `/status`, which tell more, beside the gRPC services, and on the scrapers' address to
+//! callers on this host.
 //!
 //! `/healthz`: the process answers. `/readyz`: configuration is valid and Bootstrap listens; trouble with broker or
 //! store is told in the body and never fails it, because a sidecar's readiness counts for the broker's pod.
@@ -8,18 +9,15 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Query, State},
-    http::{StatusCode, header},
+    extract::State,
+    http::header,
     response::{IntoResponse, Response},
     routing::get,
 };
-use serde::Deserialize;
 use serde_json::json;
 
-use crate::{board::Board, raft::TopicPartition, telemetry::Metrics};
-
-const DEFAULT_PAGE: usize = 100;
-const MAX_PAGE: usize = 1000;
+use super::{page, status};
+use crate::{board::Board, catalog::Catalog, clock::SharedClock, telemetry::Metrics};
 
 /// What the handlers read.
 #[derive(Clone)]
@@ -28,6 +26,10 @@ pub struct HttpState {
     pub board: Arc<Board>,
     /// The metrics.
     pub metrics: Metrics,
+    /// Of it only what is in memory: no request of a browser becomes one to the store.
+    pub catalog: Arc<Catalog>,
+    /// Says what time it is, to browsers whose clock is another one.
+    pub clock: SharedClock,
 }
 
 /// For scrapers and probes.
@@ -42,7 +44,9 @@ pub fn probe_routes(state: HttpState) -> Router {
 /// For operators.
 pub fn status_routes(state: HttpState) -> Router {
     Router::new()
-        .route("/status", get(status))
+        .route("/", get(page::page))
+        .route("/status", get(status::status))
+        .route("/status/snapshots", get(status::snapshots))
         .with_state(state)
 }
 
@@ -64,43 +68,4 @@ async fn ready(State(state): State<HttpState>) -> Response {
         problems.push(daemon.identity_problem);
     }
     Json(json!({ "ready": true, "problems": problems })).into_response()
-}
-
-#[derive(Debug, Deserialize)]
-struct StatusQuery {
-    /// Partitions to return.
-    page_size: Option<usize>,
-    /// From `next_page_token` of the page before.
-    page_token: Option<String>,
-    /// Only this topic.
-    topic: Option<String>,
-}
-
-async fn status(State(state): State<HttpState>, Query(query): Query<StatusQuery>) -> Response {
-    let bad = |message: &str| {
-        (StatusCode::BAD_REQUEST, Json(json!({ "error": message }))).into_response()
-    };
-    let size = query.page_size.unwrap_or(DEFAULT_PAGE);
-    if size == 0 || size > MAX_PAGE {
-        return bad("page_size must be 1 to 1000");
-    }
-    let after = match query
-        .page_token
-        .as_deref()
-        .filter(|token| !token.is_empty())
-        .map(str::parse::<TopicPartition>)
-    {
-        None => None,
-        Some(Ok(partition)) => Some(partition),
-        Some(Err(_)) => return bad("page_token is not one that this service gave out"),
-    };
-    let page = state
-        .board
-        .page(after.as_ref(), size, query.topic.as_deref());
-    let next = page
-        .next_after
-        .map(|partition| partition.to_string())
-        .unwrap_or_default();
-    Json(json!({ "daemon": page.daemon, "partitions": page.partitions, "next_page_token": next }))
-        .into_response()
 }

@@ -2,7 +2,7 @@
 //!
 //! The handshakes of many clients run at one time, so a slow one keeps nobody waiting.
 
-use std::{io, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use futures::{
     StreamExt as _,
@@ -128,14 +128,20 @@ impl Incoming {
 /// For the HTTP server.
 impl axum::serve::Listener for Incoming {
     type Io = Connection;
-    type Addr = ();
+    /// That of the other end; none = it has none, or has hung up.
+    type Addr = Option<SocketAddr>;
 
-    async fn accept(&mut self) -> (Connection, ()) {
-        (self.next().await, ())
+    async fn accept(&mut self) -> (Connection, Option<SocketAddr>) {
+        let connection = self.next().await;
+        let remote = connection.remote();
+        (connection, remote)
     }
 
-    fn local_addr(&self) -> io::Result<()> {
-        Ok(())
+    fn local_addr(&self) -> io::Result<Option<SocketAddr>> {
+        match &self.listener {
+            Listener::Tcp(listener) => listener.local_addr().map(Some),
+            Listener::Unix(_) => Ok(None),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::{File, Permissions, TryLockError},
     io,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
@@ -56,6 +56,26 @@ impl fmt::Display for Listener {
                 Err(_) => f.write_str("unknown"),
             },
         }
+    }
+}
+
+impl Listener {
+    /// How callers on this host reach it with a browser, under a name of loopback; none = they do not.
+    pub fn local_url(&self) -> Option<String> {
+        let Self::Tcp(listener) = self else {
+            return None;
+        };
+        let address = listener.local_addr().ok()?;
+        let named = [
+            Ipv4Addr::LOCALHOST.into(),
+            IpAddr::from(Ipv6Addr::LOCALHOST),
+        ];
+        if address.ip().is_unspecified() {
+            return Some(format!("http://localhost:{}/", address.port()));
+        }
+        named
+            .contains(&address.ip())
+            .then(|| format!("http://{address}/"))
     }
 }
 
@@ -263,6 +283,23 @@ mod tests {
             matches!(second, Err(ListenError::InUse { .. })),
             "{second:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn who_listens_on_loopback_has_an_address_for_a_browser() {
+        for (listen, url) in [
+            ("0.0.0.0:0", "http://localhost:"),
+            ("127.0.0.1:0", "http://127.0.0.1:"),
+        ] {
+            let listener = bind_http(listen.parse().unwrap()).await.unwrap();
+            let found = listener.local_url().unwrap();
+            assert!(found.starts_with(url) && found.ends_with('/'), "{found}");
+        }
+        let elsewhere = bind_http("127.0.0.2:0".parse().unwrap()).await.unwrap();
+        assert_eq!(elsewhere.local_url(), None);
+        let (_dir, path) = dir();
+        let socket = Listener::Unix(bind_unix(&path).await.unwrap());
+        assert_eq!(socket.local_url(), None);
     }
 
     #[tokio::test]

@@ -13,7 +13,10 @@ mod handed;
 mod http;
 mod incoming;
 mod listen;
+mod local;
 mod mount;
+mod page;
+mod status;
 
 pub use access::Access;
 pub use admin::AdminService;

@@ -12,6 +12,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use super::{
     AdminService, BootstrapService, HttpState, Incoming,
     http::{probe_routes, status_routes},
+    local::{Caller, on_this_host},
 };
 use crate::proto::{
     DESCRIPTORS,
@@ -73,9 +74,19 @@ pub async fn serve_grpc(incoming: Incoming, routes: Router, close: CancellationT
     }
 }
 
-/// Serves `METRICS_LISTEN` until `close`.
-pub async fn serve_http(incoming: Incoming, state: HttpState, close: CancellationToken) {
-    let served = axum::serve(incoming, probe_routes(state))
+/// Serves `METRICS_LISTEN` until `close`; with `status_page` the status, too, to callers on this host.
+pub async fn serve_http(
+    incoming: Incoming,
+    state: HttpState,
+    status_page: bool,
+    close: CancellationToken,
+) {
+    let mut routes = probe_routes(state.clone());
+    if status_page {
+        routes = routes.merge(on_this_host(status_routes(state)));
+    }
+    let routes = routes.into_make_service_with_connect_info::<Caller>();
+    let served = axum::serve(incoming, routes)
         .with_graceful_shutdown(close.cancelled_owned())
         .await;
     if let Err(error) = served {

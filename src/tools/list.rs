@@ -110,6 +110,23 @@ impl Verified {
     }
 }
 
+impl Listing {
+    /// What is told of a folder.
+    pub fn of(folder: &Folder) -> Self {
+        let snapshots = in_order(folder).into_iter().map(SnapshotInfo::of);
+        let unreadable = folder.unreadable.iter().map(|one| UnreadableInfo {
+            topic: folder.partition.topic.clone(),
+            partition: folder.partition.partition,
+            snapshot_id: one.id.to_string(),
+            problem: one.problem.clone(),
+        });
+        Self {
+            snapshots: snapshots.collect(),
+            unreadable: unreadable.collect(),
+        }
+    }
+}
+
 impl SnapshotInfo {
     /// What is told of a snapshot.
     pub fn of(snapshot: &Snapshot) -> Self {
@@ -173,17 +190,9 @@ impl Tools {
                 Some(Filter::Partition(_)) => self.folder(&partition).await?,
                 _ => self.catalog.look(&partition).await?,
             };
-            listing
-                .snapshots
-                .extend(in_order(&folder).into_iter().map(SnapshotInfo::of));
-            listing
-                .unreadable
-                .extend(folder.unreadable.iter().map(|one| UnreadableInfo {
-                    topic: partition.topic.clone(),
-                    partition: partition.partition,
-                    snapshot_id: one.id.to_string(),
-                    problem: one.problem.clone(),
-                }));
+            let of_this = Listing::of(&folder);
+            listing.snapshots.extend(of_this.snapshots);
+            listing.unreadable.extend(of_this.unreadable);
         }
         Ok(listing)
     }

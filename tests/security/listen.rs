@@ -70,8 +70,10 @@ async fn only_clients_with_a_certificate_of_the_authority_get_in() {
     let rig = Rig::start(Some(&clients), &[]).await;
     let known = clients.client("ops");
     rig.status(&rig.client(Some(&known))).await.unwrap();
-    let page = rig.client(Some(&known)).get("/status").await.unwrap();
-    assert!(page.contains(" 200 "), "{page}");
+    for path in ["/status", "/"] {
+        let page = rig.client(Some(&known)).get(path).await.unwrap();
+        assert!(page.contains(" 200 "), "{page}");
+    }
 
     let expired = clients.issue(Holder {
         common_name: "ops",
@@ -84,6 +86,7 @@ async fn only_clients_with_a_certificate_of_the_authority_get_in() {
         assert!(rig.status(&client).await.is_err());
         // Nor health, reflection or anything else: there is no connection.
         assert!(client.get("/status").await.is_err());
+        assert!(client.get("/").await.is_err());
     }
     let refused = "chronik_snapshot_connections_refused_total{reason=\"handshake\"}";
     rig.daemon

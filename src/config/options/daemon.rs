@@ -202,6 +202,17 @@ pub static METRICS_LISTEN: OptionSpec = OptionSpec {
 };
 
 /// See [`OptionSpec::effect`].
+pub static STATUS_PAGE: OptionSpec = OptionSpec {
+    key: "STATUS_PAGE",
+    group: Group::Network,
+    kind: ValueKind::Switch,
+    default: DefaultValue::Value("true"),
+    unit: "",
+    effect: "METRICS_LISTEN serves the status page, and `/status` with it, to callers on this very host. `false`: to nobody; LISTEN serves both either way.",
+    interaction: "Every user of this host, and every container of the pod, can read it there, whatever TLS_CLIENT_CA and the mode of a Unix socket ask of callers of LISTEN.",
+};
+
+/// See [`OptionSpec::effect`].
 pub static INSECURE: OptionSpec = OptionSpec {
     key: "INSECURE",
     group: Group::Network,

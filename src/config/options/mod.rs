@@ -229,6 +229,7 @@ pub static TABLE: &[&OptionSpec] = &[
     &BROKER_ENDPOINT,
     &LISTEN,
     &METRICS_LISTEN,
+    &STATUS_PAGE,
     &INSECURE,
     &TLS_CERT,
     &TLS_KEY,

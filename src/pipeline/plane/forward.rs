@@ -188,7 +188,7 @@ fn empty_part(plan: &PartPlan) -> Part {
 }
 
 /// Raw bytes of the parts that will come.
-fn expected_bytes(plans: &[PartPlan]) -> u64 {
+pub fn expected_bytes(plans: &[PartPlan]) -> u64 {
     plans
         .iter()
         .filter(|plan| !plan.omitted)

@@ -1,12 +1,6 @@
 //! What all snapshots and restores of this process share: memory, threads, bandwidth.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -16,7 +10,7 @@ use super::{
     speed::Speed,
     workers::Workers,
 };
-use crate::format::SNAP_FILE_MAX_BYTES;
+use crate::{board::Progress, format::SNAP_FILE_MAX_BYTES};
 
 /// Memory for restores: one at full speed and one with a block less in flight, or three in their narrowest shape.
 pub const RESTORE_BUDGET_BYTES: u64 = 48 << 20;
@@ -34,8 +28,8 @@ pub struct DataPlane {
     pub restore_workers: Workers,
     /// Bandwidth of snapshots.
     pub rates: Rates,
-    /// How much was read back or delivered.
-    pub read: ReadProgress,
+    /// Raw bytes of all blocks that were checked or delivered.
+    pub read: Progress,
     /// How fast restores were, the receiver's part in it.
     pub restore_speed: Speed,
     /// How fast snapshots were read back.
@@ -59,10 +53,19 @@ impl DataPlane {
             restores: Restores::default(),
             workers,
             rates,
-            read: ReadProgress::default(),
+            read: Progress::default(),
             restore_speed: Speed::default(),
             verify_speed: Speed::default(),
             file_max_bytes: SNAP_FILE_MAX_BYTES,
+        }
+    }
+
+    /// The same limits, with a counter of its own for what is read.
+    #[must_use]
+    pub fn counting(&self, read: Progress) -> Self {
+        Self {
+            read,
+            ..self.clone()
         }
     }
 
@@ -78,21 +81,6 @@ impl DataPlane {
         let by_large = speeds.map(|speed| speed.time_by_large(raw_bytes));
         let by_small = speeds.map(|speed| speed.time_by_small(raw_bytes));
         by_large.into_iter().chain(by_small).flatten().next()
-    }
-}
-
-/// How much was read, for people who wait. Clones see the same counter.
-#[derive(Debug, Clone, Default)]
-pub struct ReadProgress(Arc<AtomicU64>);
-
-impl ReadProgress {
-    /// Raw bytes of all blocks that were checked or delivered since the start.
-    pub fn raw_bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn add(&self, raw_bytes: u64) {
-        self.0.fetch_add(raw_bytes, Ordering::Relaxed);
     }
 }
 

@@ -16,11 +16,11 @@ mod workers;
 
 pub use backward::{ReadError, read_blocks, read_parts};
 pub use drill::{DRILL_BUDGET_BYTES, DrillShare, RestoreUnderWay, Restores};
-pub use forward::{PartPlan, WriteError, Written, write_blocks};
-pub use limits::{DataPlane, MemoryBudget, RESTORE_BUDGET_BYTES, Rates, ReadProgress, Reservation};
+pub use forward::{PartPlan, WriteError, Written, expected_bytes, write_blocks};
+pub use limits::{DataPlane, MemoryBudget, RESTORE_BUDGET_BYTES, Rates, Reservation};
 pub use rate::RateLimit;
 pub use speed::Speed;
-pub use verify::{Scope, spot_check, verify_full, verify_stored};
+pub use verify::{Scope, raw_bytes_in, spot_check, verify_full, verify_stored};
 pub use workers::Workers;
 
 use bytes::Bytes;

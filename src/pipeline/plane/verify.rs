@@ -157,6 +157,13 @@ async fn look_at(folder: Folder, extent: FileExtent) -> Result<CheckedObject, Re
     })
 }
 
+/// Raw bytes of the parts in `scope`: what a verification reads.
+pub fn raw_bytes_in(scope: Scope, manifest: &Manifest) -> u64 {
+    let parts = parts_in(scope, manifest, &manifest.file_extents());
+    let size = |part: usize| manifest.parts[part].digest.size_bytes;
+    parts.into_iter().map(size).sum()
+}
+
 /// Positions of the parts in `scope`.
 fn parts_in(scope: Scope, manifest: &Manifest, extents: &[FileExtent]) -> Vec<usize> {
     let new = |part: &usize| {

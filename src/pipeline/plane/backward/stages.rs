@@ -14,12 +14,13 @@ use super::{
     windows::{At, WINDOW_MAX_BYTES, Window, windows},
 };
 use crate::{
+    board::Progress,
     format::{
         BLOCK_MAX_BYTES, BlockDecoder, BlockRef, Codec, Decoded, FormatError, Manifest,
         check_stored,
     },
     pipeline::plane::{
-        Folder, MemoryBudget, RateLimit, ReadProgress, Reservation, Workers,
+        Folder, MemoryBudget, RateLimit, Reservation, Workers,
         ahead::Ahead,
         buffers::{Buffer, Buffers},
         busy::{Busy, UnderWay},
@@ -57,7 +58,7 @@ pub(in crate::pipeline) struct Job<'a> {
     /// Raw blocks in flight lie in these.
     pub(in crate::pipeline) buffers: Buffers,
     /// Is told of every block that was handed on.
-    pub(in crate::pipeline) progress: &'a ReadProgress,
+    pub(in crate::pipeline) progress: &'a Progress,
 }
 
 /// A block on its way to `sink`.

@@ -1,12 +1,6 @@
-//! What the process knows and does, for people: filled by the scheduler, the pipeline and the server, read by
-//! `GetStatus` and `/status`. Nothing is ever decided by what stands here.
+//! What is said about the process and about each partition.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    ops::Bound,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::borrow::Cow;
 
 use serde::Serialize;
 
@@ -41,6 +35,12 @@ pub struct DaemonStatus {
     pub drill_interval_secs: u64,
     /// The partition that is being drilled; empty = none.
     pub drilling: String,
+    /// False = nothing is snapshotted, truncated or deleted.
+    pub snapshots_enabled: bool,
+    /// Entries since the newest proven snapshot at which a partition is due.
+    pub log_threshold_entries: u64,
+    /// Age of the newest proven snapshot at which a partition is due, if anything was applied since.
+    pub time_threshold_secs: u64,
 }
 
 /// One partition as this sidecar sees it.
@@ -100,10 +100,14 @@ pub struct PartitionStatus {
     pub last_drill_success_at_unix_ms: i64,
     /// How long that one took, milliseconds.
     pub last_drill_success_ms: u64,
+    /// The log's size on the broker's disk.
+    pub log_size_bytes: u64,
+    /// When the newest proven snapshot was made, by the clock of its maker, milliseconds since the Unix epoch; 0 = none known.
+    pub newest_snapshot_at_unix_ms: i64,
 }
 
 impl PartitionStatus {
-    fn new(partition: &TopicPartition) -> Self {
+    pub(super) fn new(partition: &TopicPartition) -> Self {
         Self {
             topic: partition.topic.clone(),
             partition: partition.partition,
@@ -132,113 +136,26 @@ impl PartitionStatus {
             last_drill_problem: String::new(),
             last_drill_success_at_unix_ms: 0,
             last_drill_success_ms: 0,
-        }
-    }
-}
-
-/// One page of the board.
-#[derive(Debug, Clone, Serialize)]
-pub struct Page {
-    /// The process.
-    pub daemon: DaemonStatus,
-    /// Partitions, ordered by topic and number.
-    pub partitions: Vec<PartitionStatus>,
-    /// Where the next page starts: the last partition of this one. `None` = this was the last page.
-    pub next_after: Option<TopicPartition>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    daemon: DaemonStatus,
-    /// Boxed: a map that grows in order is half empty.
-    partitions: BTreeMap<TopicPartition, Box<PartitionStatus>>,
-}
-
-/// The board. Every method takes its lock for a few assignments only.
-#[derive(Debug, Default)]
-pub struct Board {
-    inner: Mutex<Inner>,
-}
-
-impl Board {
-    /// An empty board.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Changes what is said about the process.
-    pub fn daemon(&self, change: impl FnOnce(&mut DaemonStatus)) {
-        change(&mut self.lock().daemon);
-    }
-
-    /// Changes what is said about a partition.
-    pub fn partition(&self, partition: &TopicPartition, change: impl FnOnce(&mut PartitionStatus)) {
-        let mut inner = self.lock();
-        let status = inner
-            .partitions
-            .entry(partition.clone())
-            .or_insert_with(|| Box::new(PartitionStatus::new(partition)));
-        change(status);
-    }
-
-    /// Removes partitions that `keep` does not name.
-    pub fn retain(&self, keep: impl Fn(&TopicPartition) -> bool) {
-        self.lock()
-            .partitions
-            .retain(|partition, _| keep(partition));
-    }
-
-    /// What is said about the process.
-    pub fn daemon_status(&self) -> DaemonStatus {
-        self.lock().daemon.clone()
-    }
-
-    /// At most `size` partitions after `after`, of one topic or of all.
-    pub fn page(&self, after: Option<&TopicPartition>, size: usize, topic: Option<&str>) -> Page {
-        let inner = self.lock();
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut wanted = inner
-            .partitions
-            .range((start, Bound::Unbounded))
-            .filter(|(partition, _)| topic.is_none_or(|topic| topic == partition.topic));
-        let page: Vec<_> = wanted.by_ref().take(size).collect();
-        let more = wanted.next().is_some();
-        let last = page.last().map(|(partition, _)| (*partition).clone());
-        Page {
-            daemon: inner.daemon.clone(),
-            partitions: page
-                .into_iter()
-                .map(|(_, status)| status.as_ref().clone())
-                .collect(),
-            next_after: last.filter(|_| more),
+            log_size_bytes: 0,
+            newest_snapshot_at_unix_ms: 0,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The last visit failed.
+    pub fn is_failing(&self) -> bool {
+        self.consecutive_failures > 0
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// A visit works on it.
+    pub fn is_visited(&self) -> bool {
+        !matches!(&*self.activity, "idle" | "queued")
+    }
 
-    #[test]
-    fn pages_cover_every_partition_once_in_order() {
-        let board = Board::new();
-        for number in (0..25).rev() {
-            board.partition(&TopicPartition::new("t", number).unwrap(), |_| {});
-        }
-        let mut seen = Vec::new();
-        let mut after = None;
-        loop {
-            let page = board.page(after.as_ref(), 10, Some("t"));
-            seen.extend(page.partitions.iter().map(|status| status.partition));
-            after = page.next_after;
-            if after.is_none() {
-                break;
-            }
-        }
-        assert_eq!(seen, (0..25).collect::<Vec<_>>());
+    /// Something is wrong that an operator has to look at. A pause is not: somebody meant it.
+    pub fn needs_attention(&self) -> bool {
+        self.unprotected
+            || self.is_failing()
+            || !self.deletion_blocked.is_empty()
+            || !self.last_drill_problem.is_empty()
     }
 }
