@@ -15,6 +15,7 @@
 //! | `.snap` flagged | flags | the next sweep |
 
 mod compact;
+mod conversation;
 mod drill;
 mod error;
 mod give_way;
@@ -34,12 +35,12 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 pub use compact::CompactionDone;
-pub use drill::{DrillOutcome, DrillReport, DrillRequest};
-pub use error::{PipelineError, Stage};
-pub use restore::{
+pub use conversation::{
     Answer, LocalState, RejectReason, RestoreError, RestoreEvent, RestoreOutcome, RestorePhase,
     RestoreRequest, RestoreSink, SinkClosed,
 };
+pub use drill::{DrillOutcome, DrillReport, DrillRequest};
+pub use error::{PipelineError, Stage};
 pub use retain::RetentionDone;
 pub use visit::{AgeOf, VisitReport, VisitRequest};
 

@@ -4,6 +4,8 @@
 //! does not take for [`SEND_LIMIT`], or an answer that does not come within [`ANSWER_LIMIT`], ends the
 //! conversation; so does the broker hanging up.
 
+mod answers;
+
 use std::{
     collections::HashMap,
     pin::Pin,
@@ -19,17 +21,19 @@ use futures::{FutureExt, Stream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, Span, field::Empty};
 
+use self::answers::{
+    answer, failure, outcome_message, stopping_status, superseded_status, too_many,
+};
 use super::{Access, convert};
 use crate::{
     board::{Running, WorkKind},
     clock::unix_ms,
-    error::{Kind, chain},
     pipeline::{
-        Answer, LocalState, Pipeline, RejectReason, RestoreError, RestoreEvent, RestoreOutcome,
-        RestorePhase, RestoreRequest, RestoreSink, SinkClosed, Stage,
+        Answer, LocalState, Pipeline, RejectReason, RestoreEvent, RestoreOutcome, RestorePhase,
+        RestoreRequest, RestoreSink, SinkClosed,
     },
     proto::v1::{self, bootstrap_request, bootstrap_response, snapshot_bootstrap_service_server},
     raft::{LogId, TopicPartition},
@@ -328,128 +332,6 @@ async fn signs_of_life(
         };
         let _ = outgoing.try_send(Ok(message));
     }
-}
-
-fn too_many() -> Status {
-    let message =
-        format!("{MAX_CONVERSATIONS} bootstraps are waiting or running already; try again");
-    convert::refusal(
-        Code::ResourceExhausted,
-        v1::ErrorReason::TooManyStreams,
-        message,
-    )
-}
-
-fn superseded_status() -> (BootstrapResult, Status) {
-    let message = "a newer call for this partition took this one's place";
-    let status = convert::refusal(Code::Aborted, v1::ErrorReason::Superseded, message);
-    (BootstrapResult::Superseded, status)
-}
-
-fn stopping_status() -> (BootstrapResult, Status) {
-    let status = convert::refusal(
-        Code::Unavailable,
-        v1::ErrorReason::ShuttingDown,
-        "the sidecar is stopping",
-    );
-    (BootstrapResult::Cancelled, status)
-}
-
-fn outcome_message(outcome: v1::BootstrapOutcome) -> v1::BootstrapResponse {
-    v1::BootstrapResponse {
-        message: Some(bootstrap_response::Message::Outcome(outcome)),
-    }
-}
-
-fn answer(outcome: &RestoreOutcome) -> (BootstrapResult, v1::BootstrapResponse) {
-    let (label, result, detail) = match outcome {
-        RestoreOutcome::Installed { .. } => (
-            BootstrapResult::Installed,
-            v1::BootstrapResult::Installed,
-            "",
-        ),
-        RestoreOutcome::UseLocal => (
-            BootstrapResult::UseLocal,
-            v1::BootstrapResult::UseLocal,
-            "the local state is intact",
-        ),
-        RestoreOutcome::NoSnapshot => (
-            BootstrapResult::NoSnapshot,
-            v1::BootstrapResult::NoSnapshot,
-            "no snapshot of this lineage exists",
-        ),
-        RestoreOutcome::NotCovered { detail } => (
-            BootstrapResult::NotCovered,
-            v1::BootstrapResult::NotCovered,
-            detail.as_str(),
-        ),
-    };
-    let mut message = v1::BootstrapOutcome {
-        result: result.into(),
-        detail: detail.to_owned(),
-        ..v1::BootstrapOutcome::default()
-    };
-    if let RestoreOutcome::Installed { id, last_included } = outcome {
-        Span::current().record("snapshot_id", tracing::field::display(id));
-        message.snapshot_id = id.to_string();
-        message.last_included = Some(convert::wire_log_id(*last_included));
-    }
-    (label, outcome_message(message))
-}
-
-/// The error of a restore as a status. An unreadable store is UNAVAILABLE, never an outcome.
-fn failure(error: &RestoreError) -> (BootstrapResult, Status) {
-    use v1::ErrorReason;
-    let kind = error.kind();
-    let identity = matches!(error, RestoreError::Pipeline(error) if error.stage == Stage::Identity && error.is_store());
-    let (label, code, reason) = match (error, kind) {
-        (
-            RestoreError::NotOurBroker {
-                field: "boot_id", ..
-            },
-            _,
-        ) => (
-            BootstrapResult::Refused,
-            Code::FailedPrecondition,
-            ErrorReason::BootIdMismatch,
-        ),
-        (RestoreError::NotOurBroker { .. }, _) => (
-            BootstrapResult::Identity,
-            Code::FailedPrecondition,
-            ErrorReason::LineageMismatch,
-        ),
-        (RestoreError::NoneVerifies { .. }, _) => (
-            BootstrapResult::NoneVerifies,
-            Code::DataLoss,
-            ErrorReason::NoSnapshotVerifies,
-        ),
-        (RestoreError::BrokerGaveUp(_) | RestoreError::Closed(_), _) => (
-            BootstrapResult::Cancelled,
-            Code::Aborted,
-            ErrorReason::Unspecified,
-        ),
-        (RestoreError::Pipeline(error), Kind::Unavailable) if !error.is_store() => (
-            BootstrapResult::BrokerUnreachable,
-            Code::Unavailable,
-            ErrorReason::BrokerUnreachable,
-        ),
-        (RestoreError::Pipeline(_), Kind::Unavailable | Kind::Cancelled) => (
-            BootstrapResult::StoreUnavailable,
-            Code::Unavailable,
-            ErrorReason::StoreUnavailable,
-        ),
-        (RestoreError::Pipeline(_), _) if identity => (
-            BootstrapResult::Identity,
-            Code::FailedPrecondition,
-            ErrorReason::StoreIdentity,
-        ),
-        (RestoreError::Pipeline(_), kind) => (
-            BootstrapResult::Failed,
-            convert::code_of(kind),
-            ErrorReason::Unspecified,
-        ),
-    };
-    (label, convert::refusal(code, reason, chain(error)))
 }
 
 /// One conversation's wire.
