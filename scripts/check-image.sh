@@ -48,10 +48,15 @@ build_base() {
     image_tool commit --quiet --rm "$base" check-build-base >/dev/null
 }
 
-# What stands for distroless/cc: glibc, libgcc and certificate authorities, unpacked and nothing else.
+# What stands for distroless/cc: glibc, libgcc and certificate authorities, unpacked and nothing else; nor the name and the
+# resolver of this machine.
 runtime_base() {
     [ -f "$work/runtime.tar" ] ||
-        mmdebstrap --quiet --variant=extract --include=libc6,libgcc-s1 "$release" "$work/runtime.tar"
+        {
+            mmdebstrap --quiet --variant=extract --include=libc6,libgcc-s1 "$release" "$work/new.tar"
+            tar --delete --file "$work/new.tar" ./etc/hostname ./etc/resolv.conf
+            mv "$work/new.tar" "$work/runtime.tar"
+        }
     base=$(image_tool from scratch)
     image_tool add --quiet "$base" "$work/runtime.tar" / >/dev/null
     image_tool copy --quiet "$base" /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ >/dev/null
