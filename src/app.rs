@@ -136,6 +136,10 @@ impl Daemon for App {
         error.kind()
     }
 
+    fn needs_other_settings(error: &AppError) -> bool {
+        matches!(error, AppError::Handed(error) if error.is_lasting())
+    }
+
     fn run(&self, config: Config, reload: Reload, spans: Option<Spans>) -> Result<(), AppError> {
         let handed = Handed::take()?;
         let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -257,7 +261,13 @@ async fn serve(
         catalog: pipeline.catalog.clone(),
         clock,
     };
-    let routes = grpc_routes(bootstrap, admin, health_service, http_state.clone())?;
+    let routes = grpc_routes(
+        bootstrap,
+        admin,
+        health_service,
+        http_state.clone(),
+        &config.listen,
+    )?;
     tasks.spawn(serve_grpc(grpc, routes, close.clone()));
     tasks.spawn(serve_http(
         http,

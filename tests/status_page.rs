@@ -8,6 +8,11 @@
 
 mod support;
 
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
+
 use chronik_snapshotd::proto::v1;
 use serde_json::Value;
 use support::{
@@ -98,15 +103,50 @@ async fn under_a_strangers_name_the_scrapers_address_tells_only_how_to_ask() {
                 body.contains("ssh -L") && !body.contains("orders"),
                 "{body}"
             );
-            // Whoever may connect to LISTEN may read there, whatever he calls it.
+            // So does LISTEN, where it is for this host.
             let (head, _) = ask(daemon.listen, path, host).unwrap();
-            assert!(head.contains(" 200 "), "{path} as {host}: {head}");
+            assert!(head.contains(" 403 "), "{path} as {host}: {head}");
         }
     }
     for path in ["/metrics", "/healthz", "/readyz"] {
         let (head, _) = ask(daemon.http, path, "10.1.2.3:9090").unwrap();
         assert!(head.contains(" 200 "), "{path}: {head}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_a_stranger_can_make_no_browser_call_the_services() {
+    let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
+    let daemon = start(&broker, dir.path(), &[]);
+    daemon.wait("the partition", |daemon| daemon.partition().is_object());
+    // PausePartition of orders/0, as gRPC frames it.
+    let body = b"\0\0\0\0\x0a\x0a\x08\x0a\x06orders";
+    for content_type in ["text/plain", "application/grpc"] {
+        let mut stream = TcpStream::connect(daemon.listen).unwrap();
+        let head = format!(
+            "POST /chronik.snapshot.v1.SnapshotAdminService/PausePartition HTTP/1.1\r\nHost: localhost\r\n\
+             Origin: https://stranger.example\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 415"), "{answer}");
+    }
+    assert_eq!(daemon.partition()["paused"], false);
+    // The same in gRPC is heard.
+    let mut admin = daemon.admin().await;
+    let request = v1::PausePartitionRequest {
+        partition: Some(v1::TopicPartition {
+            topic: "orders".to_owned(),
+            partition: 0,
+        }),
+        ..v1::PausePartitionRequest::default()
+    };
+    admin.pause_partition(request).await.unwrap();
+    assert_eq!(daemon.partition()["paused"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -85,7 +85,13 @@ def installed_as_documented(machine, page):
     expect(len(done) > 5 and any("enable --now chronik-snapshotd\n" in block for block in done), f"DEPLOYMENT.md: {done}")
     expect(machine.show(UNIT, "ActiveState") == "active", "the sidecar is not active after DEPLOYMENT.md")
     expect(machine.show(UNIT, "Type") == "notify", "the sidecar does not say when it is ready")
-    expect("Listening on" in machine.run("journalctl --no-pager --output=cat"), "systemd does not listen on the socket")
+    expect(machine.show(SOCKET, "ActiveState") == "active", "systemd does not listen on the socket")
+    expect("LISTEN_FDS" in environment(machine), "the sidecar made its socket itself")
+
+
+def environment(machine):
+    pid = machine.show(UNIT, "MainPID")
+    return machine.run(f"tr '\\0' ' ' < /proc/{pid}/environ")
 
 
 def broker_is_snapshotted_and_truncated(machine, _):

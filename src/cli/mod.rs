@@ -118,6 +118,10 @@ pub trait Daemon {
     /// What must be done about it.
     fn kind(error: &Self::Error) -> Kind;
 
+    /// True if it is no use to start the daemon again before a setting was changed. What may pass by itself (a disk that is not
+    /// mounted yet, a certificate that is being replaced) is not that.
+    fn needs_other_settings(error: &Self::Error) -> bool;
+
     /// Runs until a signal ends it; calls `reload` for each SIGHUP and sends `spans` to the collector.
     fn run(&self, config: Config, reload: Reload, spans: Option<Spans>) -> Result<(), Self::Error>;
 

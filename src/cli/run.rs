@@ -3,7 +3,7 @@
 use super::{Daemon, ExitStatus, context::refuse};
 use crate::{
     config::{self, LogFormat, Setting, Sources, options},
-    error::{Kind, chain},
+    error::chain,
     telemetry::{
         logs::{self, Filter, LineFormat},
         traces,
@@ -41,9 +41,10 @@ pub(super) fn run<D: Daemon>(sources: Sources, daemon: &D) -> ExitStatus {
         Ok(()) => ExitStatus::Ok,
         Err(error) => {
             tracing::error!(error = chain(&error), "stopped");
-            match D::kind(&error) {
-                Kind::Invalid => ExitStatus::Configuration,
-                _ => ExitStatus::Failure,
+            if D::needs_other_settings(&error) {
+                ExitStatus::Configuration
+            } else {
+                ExitStatus::Failure
             }
         }
     }

@@ -60,6 +60,13 @@ pub enum HandedError {
     Io(#[from] io::Error),
 }
 
+impl HandedError {
+    /// True if it stays so until somebody changes a unit or LISTEN.
+    pub fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Io(_))
+    }
+}
+
 impl Handed {
     /// Takes it. The environment changes: to be called before any other thread runs.
     pub fn take() -> Result<Option<Self>, HandedError> {

@@ -110,7 +110,11 @@ impl Incoming {
         self.handshakes.push(Box::pin(async move {
             let open = metrics.security().connection_opened(at);
             let (socket, peer) = shake_hands(socket, tls).await?;
-            Ok(Connection::new(socket, peer, (place, open)))
+            let connection = Connection::new(socket, peer, (place, open));
+            Ok(match at {
+                Listening::Http => connection.http1_only(),
+                Listening::Grpc => connection,
+            })
         }));
     }
 

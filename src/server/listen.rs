@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::fs::OFlags;
 use thiserror::Error;
 use tokio::{
     net::{TcpListener, UnixListener, UnixSocket, UnixStream},
@@ -165,6 +166,7 @@ async fn turn(path: &Path) -> io::Result<File> {
         .write(true)
         .create(true)
         .truncate(false)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
         .mode(LOCK_MODE);
     let file = options.open(&name).map_err(of_lock)?;
     let deadline = Instant::now() + TURN_LIMIT;

@@ -5,7 +5,7 @@
 //! and it calls us by a name of loopback, as a browser does whose user typed that. A page of a stranger that has its
 //! own name point to 127.0.0.1 (DNS rebinding) can make a browser ask, but under the stranger's name.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::{
     Router,
@@ -19,7 +19,7 @@ use axum::{
 use super::Incoming;
 
 const REFUSAL: &str = "The status is told to callers on this host only, who ask for localhost: use \
-    `ssh -L` or `kubectl port-forward` to this port, or LISTEN (docs/STATUS_PAGE.md).\n";
+    `ssh -L` or `kubectl port-forward` (docs/STATUS_PAGE.md).\n";
 
 /// The address that a request comes from; none = it has none.
 #[derive(Debug, Clone, Copy)]
@@ -36,10 +36,27 @@ pub(super) fn on_this_host(routes: Router) -> Router {
     routes.route_layer(from_fn(check))
 }
 
+/// The same routes, for requests that call us by a name of loopback: where only this host can connect, a page of a stranger
+/// whose name points here is left.
+pub(super) fn under_own_names(routes: Router) -> Router {
+    routes.route_layer(from_fn(check_name))
+}
+
+async fn check_name(request: Request, next: Next) -> Response {
+    if asks_for_loopback(request.headers()) {
+        return next.run(request).await;
+    }
+    refuse()
+}
+
 async fn check(ConnectInfo(caller): ConnectInfo<Caller>, request: Request, next: Next) -> Response {
     if is_loopback(caller) && asks_for_loopback(request.headers()) {
         return next.run(request).await;
     }
+    refuse()
+}
+
+fn refuse() -> Response {
     let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     (StatusCode::FORBIDDEN, plain, REFUSAL).into_response()
 }
@@ -62,9 +79,8 @@ fn asks_for_loopback(headers: &HeaderMap) -> bool {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
     };
-    ["localhost", "127.0.0.1", "[::1]"]
-        .iter()
-        .any(|local| name.eq_ignore_ascii_case(local))
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 #[cfg(test)]

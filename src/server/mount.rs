@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+use axum::{
+    extract::Request,
+    http::{StatusCode, Version, header},
+    middleware::{Next, from_fn},
+    response::{IntoResponse as _, Response},
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     service::Routes,
@@ -12,13 +18,16 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use super::{
     AdminService, BootstrapService, HttpState, Incoming,
     http::{probe_routes, status_routes},
-    local::{Caller, on_this_host},
+    local::{Caller, on_this_host, under_own_names},
 };
-use crate::proto::{
-    DESCRIPTORS,
-    v1::{
-        snapshot_admin_service_server::SnapshotAdminServiceServer,
-        snapshot_bootstrap_service_server::SnapshotBootstrapServiceServer,
+use crate::{
+    config::Endpoint,
+    proto::{
+        DESCRIPTORS,
+        v1::{
+            snapshot_admin_service_server::SnapshotAdminServiceServer,
+            snapshot_bootstrap_service_server::SnapshotBootstrapServiceServer,
+        },
     },
 };
 
@@ -30,14 +39,18 @@ const MAX_FRAME_BYTES: u32 = 1 << 20;
 const MAX_STREAMS: u32 = 128;
 /// Largest request: a `BootstrapBegin` with many codecs is far below.
 const MAX_REQUEST_BYTES: usize = 1 << 20;
+/// Begins every content type of gRPC.
+const GRPC: &[u8] = b"application/grpc";
 const KEEPALIVE: Duration = Duration::from_secs(20);
 
-/// What LISTEN serves: the gRPC services, and the status over HTTP beside them.
+/// What LISTEN serves: the gRPC services, and the status over HTTP beside them; on this host's own addresses without TLS only
+/// under its own names.
 pub fn grpc_routes<H: Health>(
     bootstrap: BootstrapService,
     admin: AdminService,
     health: HealthServer<H>,
     status: HttpState,
+    listen: &Endpoint,
 ) -> Result<Router, tonic_reflection::server::Error> {
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -51,8 +64,12 @@ pub fn grpc_routes<H: Health>(
         .add_service(reflection)
         .add_service(bootstrap.max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(admin.max_decoding_message_size(MAX_REQUEST_BYTES));
-    let routes = routes.routes().into_axum_router();
-    let routes = routes.merge(status_routes(status));
+    let services = routes.routes().into_axum_router().layer(from_fn(grpc_only));
+    let mut status = status_routes(status);
+    if listen.is_local() && !listen.is_encrypted() {
+        status = under_own_names(status);
+    }
+    let routes = services.merge(status);
     Ok(Server::builder()
         .accept_http1(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -62,6 +79,17 @@ pub fn grpc_routes<H: Health>(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_routes(routes.into()))
+}
+
+/// A page of a stranger can make a browser send a POST to us, but not in HTTP/2 without TLS, nor with this type unless we
+/// were asked before and agreed.
+async fn grpc_only(request: Request, next: Next) -> Response {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let is_grpc = content_type.is_some_and(|it| it.as_bytes().starts_with(GRPC));
+    if request.version() != Version::HTTP_2 || !is_grpc {
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "gRPC only\n").into_response();
+    }
+    next.run(request).await
 }
 
 /// Serves LISTEN until `close`, then lets connections end.

@@ -97,6 +97,27 @@ async fn nobody_keeps_a_place_by_asking_slowly() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn scrapers_and_probes_speak_http_1_only() {
+    let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
+    let daemon = Daemon::start(&Setup {
+        broker: broker.address,
+        dir: dir.path(),
+        env: &[],
+    });
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for pieces in [preface.len(), 1] {
+        let mut stream = silent(daemon.http);
+        let sent = preface
+            .chunks(pieces)
+            .try_for_each(|piece| stream.write_all(piece));
+        // The rest of the preface may come too late already.
+        drop(sent);
+        wait_closed(stream);
+    }
+    assert!(daemon.get("/healthz").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_handshake_that_does_not_go_on_keeps_nobody_waiting() {
     let rig = Rig::start(None, &[]).await;
     let held: Vec<TcpStream> = (0..20).map(|_| silent(rig.daemon.listen)).collect();

@@ -31,7 +31,7 @@ impl Doctor<'_> {
             rules.into_iter().filter(concern).collect::<Vec<_>>()
         });
         match &versioning {
-            Ok(versioning) => tell_versioning(*versioning, rules.as_deref().ok(), diagnosis),
+            Ok(versioning) => tell_versioning(*versioning, rules.as_deref().ok(), root, diagnosis),
             Err(error) => unread(VERSIONING, error, "s3:GetBucketVersioning", diagnosis),
         }
         match &rules {
@@ -58,6 +58,7 @@ fn unread(check: &'static str, error: &BucketError, permission: &str, diagnosis:
 fn tell_versioning(
     versioning: Versioning,
     rules: Option<&[LifecycleRule]>,
+    root: &str,
     diagnosis: &mut Diagnosis,
 ) {
     if versioning == Versioning::Off {
@@ -68,7 +69,7 @@ fn tell_versioning(
         let detail = "on; whether old versions go is not known";
         return diagnosis.ok(AREA, VERSIONING, detail.to_owned());
     };
-    if rules.iter().any(|rule| rule.expires_noncurrent) {
+    if covering(rules, root).any(|rule| rule.expires_noncurrent) {
         let detail = "on, and a rule deletes old versions";
         return diagnosis.ok(AREA, VERSIONING, detail.to_owned());
     }
@@ -104,7 +105,7 @@ fn tell_lifecycle(rules: &[LifecycleRule], root: &str, diagnosis: &mut Diagnosis
             &format!("take {root:?} out of the rule"),
         );
     }
-    if !rules.iter().any(|rule| rule.aborts_uploads) {
+    if !covering(rules, root).any(|rule| rule.aborts_uploads) {
         return diagnosis.bad(
             (AREA, LIFECYCLE, Level::Warning),
             "no rule aborts uploads that were not completed".to_owned(),
@@ -117,6 +118,13 @@ fn tell_lifecycle(rules: &[LifecycleRule], root: &str, diagnosis: &mut Diagnosis
             "uploads that were not completed are aborted, and nothing is deleted by its age";
         diagnosis.ok(AREA, LIFECYCLE, detail.to_owned());
     }
+}
+
+/// Rules for everything of ours, not only for a part.
+fn covering<'a>(rules: &'a [LifecycleRule], root: &str) -> impl Iterator<Item = &'a LifecycleRule> {
+    rules
+        .iter()
+        .filter(move |rule| root.starts_with(&rule.prefix))
 }
 
 fn archive_of(rule: &LifecycleRule) -> Option<&str> {
@@ -158,6 +166,9 @@ mod tests {
         cheaper.moves_to = vec!["STANDARD_IA".to_owned()];
         assert_eq!(of(&[]), [Level::Warning]);
         assert_eq!(of(&[abort.clone()]), [Level::Ok]);
+        let mut of_a_topic = abort.clone();
+        of_a_topic.prefix = "p/orders/".to_owned();
+        assert_eq!(of(&[of_a_topic]), [Level::Warning]);
         assert_eq!(of(&[cheaper]), [Level::Ok]);
         assert_eq!(of(&[abort.clone(), expires.clone()]), [Level::Error]);
         assert_eq!(of(&[abort, archives.clone()]), [Level::Error]);
@@ -168,14 +179,14 @@ mod tests {
     #[test]
     fn versions_need_a_rule_that_deletes_them() {
         let of = |rules: Option<&[LifecycleRule]>| {
-            levels(|it| tell_versioning(Versioning::On, rules, it))
+            levels(|it| tell_versioning(Versioning::On, rules, "p/", it))
         };
         let mut noncurrent = rule("");
         noncurrent.expires_noncurrent = true;
         assert_eq!(of(Some(&[noncurrent])), [Level::Ok]);
         assert_eq!(of(Some(&[])), [Level::Warning]);
         assert_eq!(of(None), [Level::Ok]);
-        let off = levels(|it| tell_versioning(Versioning::Off, Some(&[]), it));
+        let off = levels(|it| tell_versioning(Versioning::Off, Some(&[]), "p/", it));
         assert_eq!(off, [Level::Ok]);
     }
 }
