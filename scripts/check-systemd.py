@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Installs broker and sidecar on a machine with a real systemd, by the commands of docs/DEPLOYMENT.md, and looks what they do.
+"""Installs broker and sidecar on a machine with a real systemd, by the commands of README.md and docs/DEPLOYMENT.md, and looks what they do.
 
 Root only. The machine is a container without a network; its base stays in target/systemd.
 """
@@ -17,6 +17,7 @@ from systemd_checks.steps import STEPS, UNIT  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = ("refbroker", "s3-server")
+RELEASED = ("chronik-snapshotd", "refbroker")
 
 
 def main():
@@ -30,12 +31,13 @@ def main():
         project = machine.root / "root/chronik"
         shutil.copytree(ROOT / "deploy", project / "deploy")
         (project / "target/release").mkdir(parents=True)
-        shutil.copy(target / "debug/chronik-snapshotd", project / "target/release/chronik-snapshotd")
+        for name in RELEASED:
+            shutil.copy(target / "debug" / name, project / "target/release" / name)
         machine.boot()
-        page = (ROOT / "docs/DEPLOYMENT.md").read_text(encoding="utf-8")
+        pages = {page: (ROOT / page).read_text(encoding="utf-8") for page in ("README.md", "docs/DEPLOYMENT.md")}
         for step in STEPS:
             try:
-                step(machine, page)
+                step(machine, pages)
             except Failed as failed:
                 print(f"FAULT   {step.__name__.replace('_', ' ')}: {failed}", file=sys.stderr)
                 print(machine.run(f"journalctl --no-pager --lines=60 --unit={UNIT} --unit=chronik", check=False), file=sys.stderr)

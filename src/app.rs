@@ -39,7 +39,8 @@ use crate::{
     scheduler::{Scheduler, SchedulerOptions},
     server::{
         Access, AdminService, BootstrapOptions, BootstrapService, Gate, Handed, HandedError,
-        HttpState, Incoming, ListenError, bind, bind_http, grpc_routes, serve_grpc, serve_http,
+        HttpState, Incoming, ListenError, Listener, bind, bind_http, grpc_routes, serve_grpc,
+        serve_http,
     },
     store::{Code, Method, Observer, Store, StoreError, StoreOptions},
     supervisor::{self, Heartbeat},
@@ -216,16 +217,7 @@ async fn serve(
     )?;
     let pipeline = Arc::new(pipeline);
 
-    let grpc = match handed {
-        Some(handed) => handed.listen(&config.listen)?,
-        None => bind(&config.listen).await?,
-    };
-    let http = bind_http(config.metrics_listen).await?;
-    let status_page = http.local_url().filter(|_| config.status_page);
-    tracing::info!(
-        listen = %grpc, metrics = %http, broker = %config.broker.endpoint, tls = certificates.listen.is_some(),
-        version = env!("CARGO_PKG_VERSION"), status_page, "started"
-    );
+    let (grpc, http) = listen(&config, handed).await?;
     let close = CancellationToken::new();
     let tasks = TaskTracker::new();
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -301,6 +293,21 @@ async fn serve(
         return Err(AppError::LoopEnded);
     }
     Ok(())
+}
+
+/// Listens on both addresses.
+async fn listen(config: &Config, handed: Option<Handed>) -> Result<(Listener, Listener), AppError> {
+    let grpc = match handed {
+        Some(handed) => handed.listen(&config.listen)?,
+        None => bind(&config.listen).await?,
+    };
+    let http = bind_http(config.metrics_listen).await?;
+    let status_page = http.local_url().filter(|_| config.status_page);
+    tracing::info!(
+        listen = %grpc, metrics = %http, broker = %config.broker.endpoint, tls = config.listen_tls.is_some(),
+        version = env!("CARGO_PKG_VERSION"), status_page, "started"
+    );
+    Ok((grpc, http))
 }
 
 /// Waits for a signal to end, reloading for others, or for the end of the loop, which is a failure: `true`.

@@ -62,12 +62,25 @@ def documented(page):
     return [block.strip() for block in re.findall(r"```\n(.*?)```", section, re.DOTALL)]
 
 
-def installed_as_documented(machine, page):
+def block_with(page, text):
+    """The one block of commands in a page that has this text."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    blocks = [block for language, block in found if language in ("", "sh") and text in block]
+    expect(len(blocks) == 1, f"{len(blocks)} blocks of commands have {text}")
+    return blocks[0]
+
+
+def by_hand_as_in_the_readme(machine, pages):
+    told = machine.run(block_with(pages["README.md"], "--initial-cluster new &") + "\nkill %1 %2; wait %1 %2 || true; ls target/by-hand-state")
+    expect("5000 records acknowledged" in told and "proven" in told, f"README.md: {told}")
+
+
+def installed_as_documented(machine, pages):
     (machine.root / "etc/systemd/system").mkdir(parents=True, exist_ok=True)
     for name, text in OTHERS.items():
         (machine.root / "etc/systemd/system" / name).write_text(text)
     done = []
-    for block in documented(page):
+    for block in documented(pages["docs/DEPLOYMENT.md"]):
         if "no-keys.conf" in block:
             continue
         if "/dev/stdin" in block:
@@ -106,6 +119,11 @@ def broker_is_snapshotted_and_truncated(machine, _):
         return [it for it in status["partitions"] if it["first_log_index"] > 1 and it["newest_snapshot_id"] and it["topic"] == "orders"]
 
     wait_for("a proven snapshot and a truncated log", truncated)
+
+
+def store_is_listed_as_documented(machine, pages):
+    listed = machine.run(block_with(pages["docs/DEPLOYMENT.md"], "/usr/bin/chronik-snapshotd list"))
+    expect("orders/" in listed and "proven" in listed, f"the store is not listed: {listed}")
 
 
 def only_the_group_may_connect(machine, _):
@@ -182,8 +200,10 @@ def wrong_settings_end_with_78_and_no_restart(machine, _):
 
 
 STEPS = [
+    by_hand_as_in_the_readme,
     installed_as_documented,
     broker_is_snapshotted_and_truncated,
+    store_is_listed_as_documented,
     only_the_group_may_connect,
     secret_is_in_no_environment,
     lost_disk_is_seeded,

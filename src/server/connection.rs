@@ -252,7 +252,7 @@ mod tests {
     async fn who_does_not_read_is_not_written_to_for_ever() {
         let (mut connection, _client) = pair().await;
         let error = loop {
-            if let Err(error) = connection.write_all(&[0; 1 << 16]).await {
+            if let Err(error) = connection.write_all(&[0; 1 << 13]).await {
                 break error;
             }
         };
