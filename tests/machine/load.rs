@@ -135,14 +135,16 @@ async fn write_once(desk: Desk, writer: u32) {
         let record = key.record();
         let produced = desk.client.produce_once(TOPIC, 0, &record, ONCE_TIMEOUT);
         // An error promises nothing.
-        if let Ok(offset) = produced.await {
-            let acked = Acked {
-                partition: 0,
-                offset,
-                key: record.key,
-            };
-            desk.history.lock().unwrap().acked(&acked);
-            desk.acked.fetch_add(1, Ordering::Relaxed);
-        }
+        let Ok(offset) = produced.await else {
+            desk.history.lock().unwrap().gave_up(key);
+            continue;
+        };
+        let acked = Acked {
+            partition: 0,
+            offset,
+            key: record.key,
+        };
+        desk.history.lock().unwrap().acked(&acked);
+        desk.acked.fetch_add(1, Ordering::Relaxed);
     }
 }

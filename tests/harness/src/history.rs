@@ -4,7 +4,8 @@
 //! - its offsets begin at 0 and have no gap;
 //! - every acknowledged record is at the offset that was acknowledged, with its value, and nowhere else;
 //! - a record that was sent and not acknowledged is there once or not at all; no other record is there;
-//! - what one writer sent to one partition is there in the order in which it was sent;
+//! - what one writer sent to one partition is there in the order in which it was sent, but for a record that its writer gave up
+//!   before it went on: its bytes may still be on the way, and then it is there late;
 //! - whoever read an offset while the cluster was in trouble read what is there at the end.
 
 use std::{
@@ -75,6 +76,8 @@ pub struct History {
     /// Records sent by each writer: numbers below this may be in the log.
     sent: BTreeMap<u32, u64>,
     acked: BTreeMap<Key, (i32, i64)>,
+    /// Records that their writers gave up on.
+    given_up: BTreeSet<Key>,
     /// What consumers saw on the way.
     seen: BTreeMap<(i32, i64), Option<Key>>,
     findings: Findings,
@@ -117,6 +120,11 @@ impl History {
     pub fn sending(&mut self, key: Key) {
         let sent = self.sent.entry(key.writer).or_default();
         *sent = (*sent).max(key.number + 1);
+    }
+
+    /// A writer without sequence numbers goes on though it was not told what became of this record.
+    pub fn gave_up(&mut self, key: Key) {
+        self.given_up.insert(key);
     }
 
     /// The cluster took a record.
@@ -192,6 +200,9 @@ impl History {
             if let Some(before) = places.insert(key, place) {
                 findings.duplicated += 1;
                 findings.say(|| format!("{key} is at {before:?} and at {place:?}"));
+            }
+            if self.given_up.contains(&key) {
+                continue;
             }
             let last = last_of_writer
                 .entry((key.writer, record.partition))
@@ -297,6 +308,18 @@ mod tests {
         swapped[2].offset = 2;
         let found = history().check(&swapped);
         assert_eq!((found.disordered, found.lost), (1, 2));
+    }
+
+    #[test]
+    fn a_record_that_was_given_up_may_come_late_and_no_other_may() {
+        let late = [at(0, 0, key(1, 1)), at(0, 1, key(1, 0))];
+        let mut history = History::default();
+        history.sending(key(1, 1));
+        assert_eq!(history.check(&late).disordered, 1);
+        history.gave_up(key(1, 0));
+        assert!(history.check(&late).is_clean());
+        let twice = [late[0].clone(), late[1].clone(), at(0, 2, key(1, 0))];
+        assert_eq!(history.check(&twice).duplicated, 1);
     }
 
     #[test]

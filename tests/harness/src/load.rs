@@ -185,14 +185,16 @@ async fn write_once(desk: Desk, writer: u32) -> Result<(), HarnessError> {
             .produce_once(&desk.topic, partition, &record, ONCE_TIMEOUT)
             .await;
         // An error promises nothing.
-        if let Ok(offset) = produced {
-            lock(&desk.history).acked(&Acked {
-                partition,
-                offset,
-                key: record.key,
-            });
-            desk.progress.fetch_add(1, Ordering::Relaxed);
-        }
+        let Ok(offset) = produced else {
+            lock(&desk.history).gave_up(key);
+            continue;
+        };
+        lock(&desk.history).acked(&Acked {
+            partition,
+            offset,
+            key: record.key,
+        });
+        desk.progress.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
 }
