@@ -6,12 +6,13 @@ use std::sync::Arc;
 use object_store::{
     ClientOptions,
     aws::{AmazonS3, AwsAuthorizer},
-    client::{HttpClient, HttpConnector as _, HttpRequest, HttpRequestBody, ReqwestConnector},
+    client::{HttpConnector as _, HttpRequest, HttpRequestBody, ReqwestConnector},
     path::Path,
     signer::{Method, Signer as _},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error;
+use tokio::time::timeout;
 use url::Url;
 
 use super::{Store, StoreOptions};
@@ -61,28 +62,26 @@ pub struct LifecycleRule {
 /// What is needed to ask.
 #[derive(Clone)]
 pub(super) struct Bucket {
-    s3: Arc<AmazonS3>,
-    region: String,
-    client: HttpClient,
+    pub(super) s3: Arc<AmazonS3>,
+    pub(super) region: String,
 }
 
 impl Bucket {
-    pub(super) fn new(
-        s3: Arc<AmazonS3>,
-        region: String,
+    /// Reads one document about the bucket; `None` if the server says that there is none, which has the code `absent`. Only
+    /// a doctor asks, so the client is made when he does.
+    async fn get(
+        &self,
+        name: &str,
+        absent: &str,
         options: &StoreOptions,
-    ) -> object_store::Result<Self> {
+    ) -> Result<Option<String>, BucketError> {
+        let failed = |error: &dyn std::fmt::Display| BucketError::Failed(error.to_string());
         let client = ClientOptions::new()
             .with_allow_http(true)
             .with_connect_timeout(options.connect_timeout)
             .with_timeout(options.metadata_timeout);
-        let client = ReqwestConnector::default().connect(&client)?;
-        Ok(Self { s3, region, client })
-    }
-
-    /// Reads one document about the bucket; `None` if there is none.
-    async fn get(&self, name: &str) -> Result<Option<String>, BucketError> {
-        let failed = |error: &dyn std::fmt::Display| BucketError::Failed(error.to_string());
+        let client = ReqwestConnector::default().connect(&client);
+        let client = client.map_err(|error| failed(&error))?;
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         let url = self.url(name).await?;
         *request.uri_mut() = url.as_str().parse().map_err(|error| failed(&error))?;
@@ -91,18 +90,19 @@ impl Bucket {
         AwsAuthorizer::new(&credential, "s3", &self.region)
             .try_authorize(&mut request, None)
             .map_err(|error| failed(&error))?;
-        let response = self.client.execute(request).await;
+        let response = client.execute(request).await;
         let response = response.map_err(|error| failed(&error))?;
-        match response.status().as_u16() {
-            200 => {}
-            401 | 403 => return Err(BucketError::Denied),
-            404 => return Ok(None),
-            status => return Err(BucketError::Unknown(status)),
-        }
+        let status = response.status().as_u16();
         let body = response.into_body().bytes().await;
         let body = body.map_err(|error| failed(&error))?;
         let text = String::from_utf8(body.to_vec()).map_err(|error| failed(&error))?;
-        Ok(Some(text))
+        match status {
+            200 => Ok(Some(text)),
+            401 | 403 => Err(BucketError::Denied),
+            // The bucket may be missing as well.
+            404 if text.contains(&format!("<Code>{absent}</Code>")) => Ok(None),
+            status => Err(BucketError::Unknown(status)),
+        }
     }
 
     /// The library tells the address of objects only.
@@ -123,20 +123,25 @@ impl Bucket {
 impl Store {
     /// Whether the bucket keeps versions; `None` = this is no S3.
     pub async fn versioning(&self) -> Option<Result<Versioning, BucketError>> {
-        let bucket = self.bucket.as_ref()?;
-        Some(match bucket.get("versioning").await {
-            Ok(document) => document.map_or(Ok(Versioning::Off), |text| read_versioning(&text)),
-            Err(error) => Err(error),
-        })
+        let told = self.told("versioning", "NoSuchVersioningConfiguration");
+        let read =
+            |text: Option<String>| text.map_or(Ok(Versioning::Off), |it| read_versioning(&it));
+        Some(told.await?.and_then(read))
     }
 
     /// The rules that are in force; `None` = this is no S3.
     pub async fn lifecycle(&self) -> Option<Result<Vec<LifecycleRule>, BucketError>> {
-        let bucket = self.bucket.as_ref()?;
-        Some(match bucket.get("lifecycle").await {
-            Ok(document) => document.map_or(Ok(Vec::new()), |text| read_lifecycle(&text)),
-            Err(error) => Err(error),
-        })
+        let told = self.told("lifecycle", "NoSuchLifecycleConfiguration");
+        let read = |text: Option<String>| text.map_or(Ok(Vec::new()), |it| read_lifecycle(&it));
+        Some(told.await?.and_then(read))
+    }
+
+    /// What the server tells of its bucket, in time; `None` = this is no S3.
+    async fn told(&self, name: &str, absent: &str) -> Option<Result<Option<String>, BucketError>> {
+        let told = self.bucket.as_ref()?.get(name, absent, &self.options);
+        let in_time = timeout(self.options.metadata_timeout, told).await;
+        let late = |_| Err(BucketError::Failed("no answer in time".to_owned()));
+        Some(in_time.unwrap_or_else(late))
     }
 }
 

@@ -85,9 +85,8 @@ fn open_s3(
     let region = builder.get_config_value(&AmazonS3ConfigKey::Region);
     let region = region.unwrap_or_else(|| DEFAULT_REGION.to_owned());
     let inner = Arc::new(opened("s3", builder.build())?);
-    let bucket = opened("s3", Bucket::new(inner.clone(), region, &options))?;
-    let mut store = Store::from_object_store(inner, options, observer);
-    store.bucket = Some(bucket);
+    let mut store = Store::from_object_store(inner.clone(), options, observer);
+    store.bucket = Some(Bucket { s3: inner, region });
     Ok(store)
 }
 

@@ -78,6 +78,9 @@ def test_doctor_names_a_bucket_that_is_not_there(world):
     if world.server.name not in BUCKETS_APPEAR:
         assert findings["put"]["level"] == "error", findings["put"]
         assert "create the bucket" in findings["put"]["fix"], findings["put"]
+        # Nothing is said of a bucket that is not there.
+        for check in ("versioning", "lifecycle"):
+            assert findings[check]["level"] == "unknown", findings[check]
 
 
 def test_doctor_names_keys_that_are_not_accepted(world):
