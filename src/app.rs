@@ -116,7 +116,8 @@ impl AppError {
             Self::Interrupted => Kind::Cancelled,
             Self::Metrics(_) | Self::Reflection(_) | Self::LoopEnded => Kind::Internal,
             Self::Traces(error) => error.kind(),
-            Self::Collector(_) | Self::Tls(_) | Self::Handed(_) => Kind::Invalid,
+            Self::Collector(_) | Self::Tls(_) => Kind::Invalid,
+            Self::Handed(error) => error.kind(),
             Self::Route(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Broker(error) => error.kind(),
@@ -138,7 +139,7 @@ impl Daemon for App {
     }
 
     fn needs_other_settings(error: &AppError) -> bool {
-        matches!(error, AppError::Handed(error) if error.is_lasting())
+        matches!(error, AppError::Handed(error) if error.kind() == Kind::Invalid)
     }
 
     fn run(&self, config: Config, reload: Reload, spans: Option<Spans>) -> Result<(), AppError> {

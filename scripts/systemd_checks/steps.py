@@ -59,13 +59,18 @@ CHRONIK_SNAPSHOT_MIN_INTERVAL_SECS=0
 def documented(page):
     """The commands of DEPLOYMENT.md's section on systemd, a list for each block."""
     section = page.split("\n## systemd\n")[1].split("\n## ")[0]
-    return [block.strip() for block in re.findall(r"```\n(.*?)```", section, re.DOTALL)]
+    return [block.strip() for block in blocks_of(section)]
+
+
+def blocks_of(page):
+    """All blocks of commands."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    return [block for language, block in found if language in ("", "sh")]
 
 
 def block_with(page, text):
     """The one block of commands in a page that has this text."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    blocks = [block for language, block in found if language in ("", "sh") and text in block]
+    blocks = [block for block in blocks_of(page) if text in block]
     expect(len(blocks) == 1, f"{len(blocks)} blocks of commands have {text}")
     return blocks[0]
 

@@ -169,15 +169,16 @@ pub struct Summary {
 
 impl Summary {
     fn count(&mut self, status: &PartitionStatus) {
-        self.partitions += 1;
-        self.attention += usize::from(status.needs_attention());
-        self.unprotected += usize::from(status.unprotected);
-        self.failing += usize::from(status.is_failing());
-        self.deletion_blocked += usize::from(!status.deletion_blocked.is_empty());
+        let is = |only: Only| usize::from(only.holds(status));
+        self.partitions += is(Only::All);
+        self.attention += is(Only::Attention);
+        self.unprotected += is(Only::Unprotected);
+        self.failing += is(Only::Failing);
+        self.deletion_blocked += is(Only::DeletionBlocked);
+        self.paused += is(Only::Paused);
+        self.running += is(Only::Running);
+        self.without_snapshot += is(Only::WithoutSnapshot);
         self.drill_failed += usize::from(!status.last_drill_problem.is_empty());
-        self.paused += usize::from(status.paused);
-        self.running += usize::from(status.is_visited());
-        self.without_snapshot += usize::from(status.newest_last_included.is_none());
         let made_at = status.newest_snapshot_at_unix_ms;
         let oldest = self.oldest_snapshot_at_unix_ms;
         if made_at > 0 && (oldest == 0 || made_at < oldest) {

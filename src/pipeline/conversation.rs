@@ -1,6 +1,6 @@
 //! The words of a restore: what is asked for, what the two sides tell each other, how it ends.
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -195,14 +195,13 @@ pub enum RestoreError {
 
 impl RestoreError {
     /// Tells the log what the caller is not told.
-    pub(super) fn not_our_broker(field: &'static str, asked: &str, actual: &str) -> Self {
-        tracing::warn!(
-            field,
-            asked,
-            actual,
-            "a bootstrap that is not of the broker beside"
-        );
-        let asked = asked.to_owned();
+    pub(super) fn not_our_broker(
+        field: &'static str,
+        asked: &dyn Display,
+        actual: &dyn Display,
+    ) -> Self {
+        tracing::warn!(field, %asked, %actual, "a bootstrap that is not of the broker beside");
+        let asked = asked.to_string();
         Self::NotOurBroker { field, asked }
     }
 

@@ -26,10 +26,9 @@ impl Pipeline {
         let current = identity.map(|identity| identity.restore_uuid);
         if current != Some(restore_uuid) {
             let actual = current.map_or_else(|| "none".to_owned(), |uuid| uuid.to_string());
-            let asked = restore_uuid.to_string();
             return Err(RestoreError::not_our_broker(
                 "restore_uuid",
-                &asked,
+                &restore_uuid,
                 &actual,
             ));
         }

@@ -138,14 +138,11 @@ impl Pipeline {
             .into_iter()
             .find(|(_, asked, actual)| asked != actual)
         {
-            return Err(RestoreError::not_our_broker(field, asked, actual));
+            return Err(RestoreError::not_our_broker(field, &asked, &actual));
         }
         if request.lineage.incarnation != info.incarnation {
-            let (asked, actual) = (
-                request.lineage.incarnation.to_string(),
-                info.incarnation.to_string(),
-            );
-            return Err(RestoreError::not_our_broker("incarnation", &asked, &actual));
+            let (asked, actual) = (&request.lineage.incarnation, &info.incarnation);
+            return Err(RestoreError::not_our_broker("incarnation", asked, actual));
         }
         // Truncated somewhere, as the asking broker knows: an empty store is not ours to claim.
         let any_log_compacted = info.any_log_compacted || request.min_index > 0;

@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::listen::Listener;
-use crate::config::Endpoint;
+use crate::{config::Endpoint, error::Kind};
 
 /// Bits that let every user of the host connect.
 const OTHERS: u32 = 0o007;
@@ -61,9 +61,14 @@ pub enum HandedError {
 }
 
 impl HandedError {
-    /// True if it stays so until somebody changes a unit or LISTEN.
-    pub fn is_lasting(&self) -> bool {
-        !matches!(self, Self::Io(_))
+    /// What must be done: all but the system's own errors stay until somebody changes a unit or LISTEN.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Io(_) => Kind::Unavailable,
+            Self::TooMany(_) | Self::Kind(_) | Self::Elsewhere { .. } | Self::Open { .. } => {
+                Kind::Invalid
+            }
+        }
     }
 }
 

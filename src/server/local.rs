@@ -1,7 +1,8 @@
-//! What `METRICS_LISTEN` tells to callers on this very host only.
+//! What is told to callers on this very host only: the status, by `METRICS_LISTEN`, and by a `LISTEN` on loopback or a Unix
+//! socket, where the second check below is enough.
 //!
-//! Nobody has to show there who he is, and the address is open to other hosts by default. So two things must be true
-//! of a request: it comes from a loopback address, as everything does that `ssh -L` and `kubectl port-forward` bring;
+//! At `METRICS_LISTEN` nobody has to show who he is, and it is open to other hosts by default. So two things must be true
+//! of a request there: it comes from a loopback address, as everything does that `ssh -L` and `kubectl port-forward` bring;
 //! and it calls us by a name of loopback, as a browser does whose user typed that. A page of a stranger that has its
 //! own name point to 127.0.0.1 (DNS rebinding) can make a browser ask, but under the stranger's name.
 
@@ -33,7 +34,7 @@ impl Connected<IncomingStream<'_, Incoming>> for Caller {
 
 /// The same routes, for callers on this host; everybody else is told how to become one.
 pub(super) fn on_this_host(routes: Router) -> Router {
-    routes.route_layer(from_fn(check))
+    under_own_names(routes).route_layer(from_fn(check_caller))
 }
 
 /// The same routes, for requests that call us by a name of loopback: where only this host can connect, a page of a stranger
@@ -49,8 +50,12 @@ async fn check_name(request: Request, next: Next) -> Response {
     refuse()
 }
 
-async fn check(ConnectInfo(caller): ConnectInfo<Caller>, request: Request, next: Next) -> Response {
-    if is_loopback(caller) && asks_for_loopback(request.headers()) {
+async fn check_caller(
+    ConnectInfo(caller): ConnectInfo<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if is_loopback(caller) {
         return next.run(request).await;
     }
     refuse()

@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,15 @@ use crate::{
 
 const OPEN: &str = "chronik_snapshot_connections{listener=\"grpc\"}";
 const REFUSED: &str = "chronik_snapshot_connections_refused_total{reason=\"limit\"}";
+
+/// At each of its addresses.
+fn with_four_places(broker: &ScriptedBroker, dir: &Path) -> Daemon {
+    Daemon::start(&Setup {
+        broker: broker.address,
+        dir,
+        env: &[("CHRONIK_SNAPSHOT_MAX_CONNECTIONS", "4")],
+    })
+}
 
 fn silent(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
@@ -36,11 +46,7 @@ fn wait_closed(mut stream: TcpStream) {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_so_many_connections_are_closed_at_once_and_silent_ones_in_time() {
     let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
-    let daemon = Daemon::start(&Setup {
-        broker: broker.address,
-        dir: dir.path(),
-        env: &[("CHRONIK_SNAPSHOT_MAX_CONNECTIONS", "4")],
-    });
+    let daemon = with_four_places(&broker, dir.path());
     let held: Vec<TcpStream> = (0..4).map(|_| silent(daemon.listen)).collect();
     daemon.wait("four connections", |daemon| {
         (daemon.metric(OPEN) - 4.0).abs() < 0.5
@@ -78,11 +84,7 @@ fn drip(mut stream: TcpStream) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_keeps_a_place_by_asking_slowly() {
     let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
-    let daemon = Daemon::start(&Setup {
-        broker: broker.address,
-        dir: dir.path(),
-        env: &[("CHRONIK_SNAPSHOT_MAX_CONNECTIONS", "4")],
-    });
+    let daemon = with_four_places(&broker, dir.path());
     for address in [daemon.http, daemon.listen] {
         let slow = [(); 4].map(|()| {
             let stream = silent(address);
@@ -99,11 +101,7 @@ async fn nobody_keeps_a_place_by_asking_slowly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn scrapers_and_probes_speak_http_1_only() {
     let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());
-    let daemon = Daemon::start(&Setup {
-        broker: broker.address,
-        dir: dir.path(),
-        env: &[],
-    });
+    let daemon = with_four_places(&broker, dir.path());
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     for pieces in [preface.len(), 1] {
         let mut stream = silent(daemon.http);
