@@ -34,19 +34,19 @@ demo:
 	$(CARGO) build --release --locked -p chronik-snapshotd -p refbroker -p chronik-harness --bins
 	$${CARGO_TARGET_DIR:-target}/release/demo
 
-# The end-to-end tests start the built programs, so those come first. Most tests wait for processes of theirs: twice as
-# many run at a time as there are cores.
-test: export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# The end-to-end tests start the built programs, so those come first, in one build with the tests: they share their
+# libraries. Most tests wait for processes of theirs: four times as many run at a time as there are cores.
+test: export RUST_TEST_THREADS ?= $(shell echo $$((4 * $$(getconf _NPROCESSORS_ONLN))))
 test: $(VENV)/ready machine-tools
-	$(CARGO) build --locked --workspace --bins
+	$(CARGO) build --locked --workspace --bins --tests
 	$(CARGO) test --locked --workspace
 	$(CARGO) test --locked --workspace --features chronik-snapshotd/otlp --test otlp
 	HARNESS_PYTHON=$(abspath $(VENV)/bin/python) \
-	  $(CARGO) test --locked --workspace --test kafka_clients -- --ignored python
+	  $(CARGO) test --locked --workspace --test harness -- --ignored python
 
 test-kcat:
 	$(CARGO) build --locked --workspace --bins
-	$(CARGO) test --locked --workspace --test kafka_clients -- --ignored kcat
+	$(CARGO) test --locked --workspace --test harness -- --ignored kcat
 
 # Root only: network namespaces, mounted disks. In `make test` what is not allowed says "IGNORED: needs root".
 test-machine: machine-tools

@@ -100,7 +100,7 @@ def test_jobs():
         elif relative.parts[:2] == ("tests", "faults"):
             job.env["FAULTS_KILL_STRIDE"] = "1"
             waiting.append(job)
-        elif relative.stem == "kafka_clients":
+        elif relative.parts[-2:] == ("harness", "main.rs"):
             job.command += ["--include-ignored", "--skip", "kcat"]
             job.env["HARNESS_PYTHON"] = str(ROOT / "target/venv/bin/python")
             others.append(job)

@@ -12,5 +12,6 @@ mod omitted;
 mod reading;
 mod rig;
 mod round_trips;
+mod stock_tools;
 #[path = "../support/mod.rs"]
 mod support;

@@ -97,9 +97,9 @@ async fn credentials_that_are_rotated_in_mid_upload() {
     let mut rig = Rig::start(|options| options.sidecar_env("COMPRESSION", "none")).await;
     // More than one part of an upload.
     rig.produce_sized(60, 400_000).await;
-    let first_part = |seen: &Seen| seen.target.contains("partNumber=1&");
+    let second_part = |seen: &Seen| seen.target.contains("partNumber=2&");
     rig.proxy
-        .script(move |seen: &Seen| first_part(seen).then_some(HttpFault::StopAfter));
+        .script(move |seen: &Seen| second_part(seen).then_some(HttpFault::Held));
     let mut stopped = rig.proxy.stopped();
     let before = *stopped.borrow_and_update();
     rig.cluster.start_sidecar(1).unwrap();

@@ -93,8 +93,8 @@ async fn survives(faults: &[(Purpose, HttpFault)]) {
     println!("EVIDENCE faults_injected {}", rig.proxy.faults());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn requests_that_fail() {
+/// On requests of every purpose.
+async fn survives_everywhere(fault: HttpFault) {
     let purposes = [
         Purpose::List,
         Purpose::ReadData,
@@ -104,27 +104,47 @@ async fn requests_that_fail() {
         Purpose::WriteManifest,
         Purpose::WriteProof,
     ];
-    let faults = [
-        HttpFault::SlowDown,
-        HttpFault::Status(500),
-        HttpFault::Status(403),
-    ];
-    survives(&every(&purposes, &faults)).await;
+    survives(&every(&purposes, &[fault])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writes_whose_fate_is_unknown_or_that_are_lies() {
+async fn requests_that_come_too_fast() {
+    survives_everywhere(HttpFault::SlowDown).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_fail() {
+    survives_everywhere(HttpFault::Status(500)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_denied() {
+    survives_everywhere(HttpFault::Status(403)).await;
+}
+
+/// On requests that change something.
+async fn survives_on_writes(fault: HttpFault) {
     let purposes = [
         Purpose::WriteData,
         Purpose::WriteManifest,
         Purpose::WriteProof,
     ];
-    let faults = [
-        HttpFault::LostAnswer,
-        HttpFault::ErrorIn200,
-        HttpFault::Swallowed,
-    ];
-    survives(&every(&purposes, &faults)).await;
+    survives(&every(&purposes, &[fault])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_whose_fate_is_unknown() {
+    survives_on_writes(HttpFault::LostAnswer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_succeed_with_an_error_inside() {
+    survives_on_writes(HttpFault::ErrorIn200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_are_lost() {
+    survives_on_writes(HttpFault::Swallowed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

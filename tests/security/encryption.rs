@@ -7,7 +7,6 @@ use std::{
 
 use chronik_harness::Port;
 use hyper::Method;
-use tokio::net::TcpListener;
 
 use crate::support::{
     daemon::{Daemon, Setup},
@@ -31,7 +30,7 @@ async fn asked(options: &[(&str, &str)]) -> BTreeSet<Asked> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join(BUCKET)).unwrap();
     let port = Port::reserve().unwrap();
-    let listener = TcpListener::bind(port.socket_addr()).await.unwrap();
+    let listener = port.listen().await.unwrap();
     let seen: Arc<Mutex<BTreeSet<Asked>>> = Arc::default();
     let (recorded, root) = (seen.clone(), dir.path().to_owned());
     let recording = Arc::new(move |request: &hyper::Request<hyper::body::Incoming>| {

@@ -33,7 +33,7 @@ impl S3Server {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join(BUCKET)).unwrap();
         let port = Port::reserve().unwrap();
-        let listener = TcpListener::bind(port.socket_addr()).await.unwrap();
+        let listener = port.listen().await.unwrap();
         let mut server = Self {
             endpoint: format!("http://{}", port.address()).parse().unwrap(),
             port,
@@ -70,7 +70,7 @@ impl S3Server {
 
     /// Is there again, at the same address.
     pub async fn start_again(&mut self) {
-        let listener = TcpListener::bind(self.port.socket_addr()).await.unwrap();
+        let listener = self.port.listen().await.unwrap();
         self.serve(listener);
     }
 

@@ -6,9 +6,16 @@
 use std::{
     env, fs,
     fs::File,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    io::ErrorKind::AddrInUse,
+    net::{Ipv4Addr, SocketAddr},
     process,
     sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    time::Instant,
 };
 
 use crate::error::HarnessError;
@@ -40,7 +47,7 @@ impl Port {
             let number = FROM + (begin.wrapping_add(step)) % span;
             let path = dir.join(number.to_string());
             let lock = File::create(&path).map_err(HarnessError::file("creating", &path))?;
-            if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", number)).is_ok() {
+            if lock.try_lock().is_ok() && is_free(number) {
                 return Ok(Self {
                     number,
                     _lock: lock,
@@ -55,6 +62,20 @@ impl Port {
         self.number
     }
 
+    /// Listens there. A listener that was just dropped is still held by a process that was started at that moment, until it runs
+    /// its own program: that is waited for.
+    pub async fn listen(&self) -> Result<TcpListener, HarnessError> {
+        let patience = Instant::now() + Duration::from_secs(5);
+        loop {
+            match TcpListener::bind(self.socket_addr()).await {
+                Err(error) if error.kind() == AddrInUse && Instant::now() < patience => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                outcome => return outcome.map_err(HarnessError::listening(&self.address())),
+            }
+        }
+    }
+
     /// 127.0.0.1:PORT.
     pub fn socket_addr(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.number))
@@ -66,9 +87,19 @@ impl Port {
     }
 }
 
+/// Whether nobody listens there. Asked by a socket that does not listen itself: a process that another thread starts at this
+/// moment holds it until it runs its own program, and would keep the port.
+fn is_free(number: u16) -> bool {
+    let bound = TcpSocket::new_v4().and_then(|socket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, number)))
+    });
+    bound.is_ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::{collections::BTreeSet, net};
 
     use super::*;
 
@@ -78,7 +109,17 @@ mod tests {
         let distinct: BTreeSet<_> = ports.iter().map(Port::number).collect();
         assert_eq!(distinct.len(), 50);
         for port in &ports {
-            TcpListener::bind(port.address()).unwrap();
+            net::TcpListener::bind(port.address()).unwrap();
         }
+    }
+
+    #[test]
+    fn a_port_is_free_until_somebody_listens() {
+        let port = Port::reserve().unwrap();
+        assert!(is_free(port.number()));
+        let listener = net::TcpListener::bind(port.address()).unwrap();
+        assert!(!is_free(port.number()));
+        drop(listener);
+        assert!(is_free(port.number()));
     }
 }

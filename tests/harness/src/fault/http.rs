@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     fmt, io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -77,6 +77,8 @@ pub enum HttpFault {
     Swallowed,
     /// The answer comes this much later.
     Late(Duration),
+    /// The request waits for the next script before it is passed on; see [`HttpProxy::stopped`].
+    Held,
     /// The request stops before it is passed on, for ever; see [`HttpProxy::stopped`].
     StopBefore,
     /// The request takes effect and is never answered; see [`HttpProxy::stopped`].
@@ -88,7 +90,7 @@ type Script = dyn Fn(&Seen) -> Option<HttpFault> + Send + Sync;
 struct Shared {
     upstream: String,
     client: Client<HttpConnector, Full<Bytes>>,
-    script: Mutex<Arc<Script>>,
+    script: watch::Sender<Arc<Script>>,
     requests: AtomicU64,
     faults: AtomicU64,
     stopped: watch::Sender<u64>,
@@ -114,12 +116,11 @@ impl HttpProxy {
     /// A server that passes everything on to HOST:PORT.
     pub async fn start(upstream: &str) -> Result<Self, HarnessError> {
         let port = Port::reserve()?;
-        let listener = TcpListener::bind(port.address()).await;
-        let listener = listener.map_err(HarnessError::listening(&port.address()))?;
+        let listener = port.listen().await?;
         let shared = Arc::new(Shared {
             upstream: upstream.to_owned(),
             client: Client::builder(TokioExecutor::new()).build_http(),
-            script: Mutex::new(Arc::new(|_: &Seen| None)),
+            script: watch::Sender::new(Arc::new(|_: &Seen| None)),
             requests: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             stopped: watch::channel(0).0,
@@ -139,7 +140,7 @@ impl HttpProxy {
 
     /// From now on this says how a request goes wrong; `None` = it does not.
     pub fn script(&self, script: impl Fn(&Seen) -> Option<HttpFault> + Send + Sync + 'static) {
-        *lock(&self.shared.script) = Arc::new(script);
+        self.shared.script.send_replace(Arc::new(script));
     }
 
     /// Passes everything on.
@@ -157,7 +158,7 @@ impl HttpProxy {
         self.shared.faults.load(Ordering::Relaxed)
     }
 
-    /// How many requests hang because the script stopped them; changes can be awaited.
+    /// How many requests the script stopped or held so far; changes can be awaited.
     pub fn stopped(&self) -> watch::Receiver<u64> {
         self.shared.stopped.subscribe()
     }
@@ -167,10 +168,6 @@ impl Drop for HttpProxy {
     fn drop(&mut self) {
         self.accepting.abort();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -202,7 +199,8 @@ async fn answer(
         method: request.method().clone(),
         target: target.to_owned(),
     };
-    let script = Arc::clone(&lock(&shared.script));
+    let mut next_script = shared.script.subscribe();
+    let script = Arc::clone(&next_script.borrow_and_update());
     let fault = script(&seen);
     if fault.is_some() {
         shared.faults.fetch_add(1, Ordering::Relaxed);
@@ -223,6 +221,11 @@ async fn answer(
             return Ok(response);
         }
         Some(HttpFault::StopBefore) => return stop(&shared).await,
+        Some(HttpFault::Held) => {
+            shared.stopped.send_modify(|count| *count += 1);
+            // The sender is in `shared`: it does not go away while this waits.
+            let _ = next_script.changed().await;
+        }
         _ => {}
     }
     let Ok((head, body)) = exchange(&shared, request).await else {

@@ -47,8 +47,7 @@ impl TcpProxy {
     /// A link that is up, on a port of its own.
     pub async fn start(target: &str) -> Result<Self, HarnessError> {
         let port = Port::reserve()?;
-        let listener = TcpListener::bind(port.address()).await;
-        let listener = listener.map_err(HarnessError::listening(&port.address()))?;
+        let listener = port.listen().await?;
         let (state, _) = watch::channel(LinkState::default());
         let state = Arc::new(state);
         let accepting = accept(listener, target.to_owned(), Arc::clone(&state));

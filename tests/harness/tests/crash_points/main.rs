@@ -316,7 +316,8 @@ async fn run(rig: &mut Rig, number: usize, chain: &Chain) {
             Drive::Stop => {
                 rig.restart_armed(broker, point);
                 rig.wait_serving(broker).await;
-                rig.wait_progress(load.as_ref().unwrap()).await;
+                rig.wait_applying(broker, &load.as_ref().unwrap().topic)
+                    .await;
                 rig.terminate(broker, point).await;
                 continue;
             }

@@ -46,7 +46,7 @@ pub(crate) fn name_of(point: &str) -> &str {
 
 /// The load of one chain.
 pub(crate) struct Running {
-    topic: String,
+    pub(crate) topic: String,
     load: Load,
 }
 
@@ -263,6 +263,28 @@ impl Rig {
             })
         };
         self.wait("a broker serving clients", look).await;
+    }
+
+    /// Waits until a broker has applied more of a topic than right after its start: there is something to write at its end.
+    pub(crate) async fn wait_applying(&self, id: i32, topic: &str) {
+        let mut first = None;
+        let look = async || {
+            let replicas = self.cluster.node(id)?.replicas().await?;
+            let of_topic = |it: &&ReplicaStatus| {
+                it.partition
+                    .as_ref()
+                    .is_some_and(|name| name.topic == topic)
+            };
+            let applied = replicas.iter().filter(of_topic).map(|it| it.applied_index);
+            let applied: u64 = applied.sum();
+            let first = *first.get_or_insert(applied);
+            Ok(if applied > first {
+                Poll::Done(())
+            } else {
+                Poll::NotYet(format!("{applied} entries applied"))
+            })
+        };
+        self.wait("a broker applying entries", look).await;
     }
 
     /// What is led now, by partition.
