@@ -36,7 +36,7 @@ demo:
 
 # The end-to-end tests start the built programs, so those come first, in one build with the tests: they share their
 # libraries. Most tests wait for processes of theirs: four times as many run at a time as there are cores.
-test: export RUST_TEST_THREADS ?= $(shell echo $$((4 * $$(getconf _NPROCESSORS_ONLN))))
+test verify: export RUST_TEST_THREADS ?= $(shell echo $$((4 * $$(getconf _NPROCESSORS_ONLN))))
 test: $(VENV)/ready machine-tools
 	$(CARGO) build --locked --workspace --bins --tests
 	$(CARGO) test --locked --workspace
