@@ -5,6 +5,10 @@ PYTHON ?= python3
 VENV := target/venv
 PYTHON_TOOLS := tests/clients/requirements.txt
 
+# The examples are a tool of the tests. With them cargo takes the libraries that tests are built with; without, it would
+# build others for the same programs.
+PROGRAMS := $(CARGO) build --locked --workspace --bins --examples
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-kcat test-machine machine-tools e2e page-test soak fuzz fuzz-build verify memory bench \
   lint fmt docs-check observability-check dashboard deploy-check systemd-check image-check
@@ -38,19 +42,19 @@ demo:
 # libraries. Most tests wait for processes of theirs: four times as many run at a time as there are cores.
 test verify: export RUST_TEST_THREADS ?= $(shell echo $$((4 * $$(getconf _NPROCESSORS_ONLN))))
 test: $(VENV)/ready machine-tools
-	$(CARGO) build --locked --workspace --bins --tests
+	$(PROGRAMS) --tests
 	$(CARGO) test --locked --workspace
 	$(CARGO) test --locked --workspace --features chronik-snapshotd/otlp --test otlp
 	HARNESS_PYTHON=$(abspath $(VENV)/bin/python) \
 	  $(CARGO) test --locked --workspace --test harness -- --ignored python
 
 test-kcat:
-	$(CARGO) build --locked --workspace --bins
+	$(PROGRAMS)
 	$(CARGO) test --locked --workspace --test harness -- --ignored kcat
 
 # Root only: network namespaces, mounted disks. In `make test` what is not allowed says "IGNORED: needs root".
 test-machine: machine-tools
-	$(CARGO) build --locked --workspace --bins
+	$(PROGRAMS)
 	MACHINE_TESTS_REQUIRED=1 $(CARGO) test --locked --test machine -- --nocapture
 
 machine-tools:
@@ -62,23 +66,22 @@ E2E_VENV := target/e2e-venv
 
 e2e: $(E2E_VENV)/ready
 	scripts/debian-tools.sh kcat prometheus zstd
-	$(CARGO) build --locked --workspace --bins
+	$(PROGRAMS)
 	STORE=$(STORE) GARAGE="$(if $(findstring garage,$(STORE)),$$(scripts/garage.sh))" \
 	  $(E2E_VENV)/bin/python -m pytest -p no:cacheprovider tests/e2e $(PYTEST_ARGS)
 
-# Programs and example in one build: they share their libraries.
 PAGE_VENV := target/page-venv
 
 page-test: $(PAGE_VENV)/ready
 	scripts/debian-tools.sh chromium
-	$(CARGO) build --locked --workspace --bins --examples
+	$(PROGRAMS)
 	$(PAGE_VENV)/bin/python -m pytest -p no:cacheprovider tests/page $(PYTEST_ARGS)
 
 # Random trouble for MINUTES; SEED repeats one run's choices.
 MINUTES ?= 3
 
 soak:
-	$(CARGO) build --locked --workspace --bins
+	$(PROGRAMS)
 	$${CARGO_TARGET_DIR:-target}/debug/soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # libFuzzer with the address sanitizer on the pinned toolchain. New inputs stay in target/fuzz-corpus, what fails in
@@ -157,7 +160,7 @@ deploy-check: $(DEPLOY_VENV)/ready
 	scripts/check-deploy.sh --broken
 
 systemd-check:
-	$(CARGO) build --locked --workspace --bins
+	$(PROGRAMS)
 	scripts/check-systemd.py
 
 image-check:

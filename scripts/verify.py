@@ -88,7 +88,7 @@ def test_jobs():
     half = half_of_the_cores()
     mutants = build("--workspace", "--features", "chronik-snapshotd/mutations", "--test", "simulation")
     # Last, so that the programs that the other tests start are those without mutations.
-    subprocess.run([CARGO, "build", "--locked", "--workspace", "--bins"], cwd=ROOT, check=True)
+    subprocess.run([CARGO, "build", "--locked", "--workspace", "--bins", "--examples"], cwd=ROOT, check=True)
     for package, source, program in build("--workspace"):
         relative = source.relative_to(ROOT)
         name = str(relative.parent if source.stem == "main" else relative.with_suffix("")).replace("/", "-")

@@ -18,6 +18,7 @@ use chronik_snapshotd::{
     },
 };
 use futures::{Stream, stream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -43,6 +44,9 @@ fn noise(taken: &Arc<AtomicU64>) -> impl Stream<Item = Result<RawChunk, HungUp>>
         Ok(RawChunk { part: 0, data })
     })
 }
+
+/// What the pipeline takes at least before it waits, bytes.
+const FULL: u64 = 24 << 20;
 
 #[tokio::test]
 async fn a_stalled_store_is_felt_by_the_stream_within_the_budget() {
@@ -72,20 +76,19 @@ async fn a_stalled_store_is_felt_by_the_stream_within_the_budget() {
             &cancel,
         );
         let watch = async {
-            // Until nothing has moved for a while.
-            let mut before = u64::MAX;
-            while before != taken.load(Ordering::Relaxed) || faults.stalled() == 0 {
+            // Until the pipeline is full and nothing has moved for a while.
+            let (mut before, mut moves) = (u64::MAX, true);
+            let patience = Instant::now() + Duration::from_mins(1);
+            while (moves || before < FULL || faults.stalled() == 0) && Instant::now() < patience {
                 before = taken.load(Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(300)).await;
+                moves = before != taken.load(Ordering::Relaxed);
             }
             let held = plane.budget.in_use_bytes();
             assert!(held <= 64 << 20, "{codec}: {held}");
             // Everything taken is still in memory, since nothing was acknowledged.
             assert!(before <= held, "{codec}: took {before}, reserved {held}");
-            assert!(
-                before >= 24 << 20,
-                "{codec}: the pipeline fills up: {before}"
-            );
+            assert!(before >= FULL, "{codec}: the pipeline fills up: {before}");
             cancel.cancel();
         };
         let (result, ()) = tokio::join!(write, watch);
@@ -199,7 +202,7 @@ async fn seconds_to_write_five_blocks(rates: Rates) -> f64 {
         workers: Workers::inline(NonZeroUsize::MIN),
         ..plane()
     };
-    let start = tokio::time::Instant::now();
+    let start = Instant::now();
     write(&plane, &store, Codec::None, &[vec![1; 5 * BLOCK]])
         .await
         .unwrap();
