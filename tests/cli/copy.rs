@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::support::{
-    cli::{Lab, damage, keep},
+    cli::{Lab, damage, keep, run},
     s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY},
 };
 
@@ -172,8 +172,7 @@ async fn a_copy_goes_to_a_bucket_and_back() {
     lab.run(&copy)
         .ends_with(0)
         .tells(&["0 snapshots copied (0 files", "2 were there"]);
-    let there =
-        crate::support::cli::run(&["list", "--config", bucket.to_str().unwrap()], &[]).ends_with(0);
+    let there = run(&["list", "--config", bucket.to_str().unwrap()], &[]).ends_with(0);
     assert!(there.stdout == lab.run(&["list"]).stdout, "{there:#?}");
 
     let back = dir.join("back");
@@ -189,11 +188,11 @@ async fn a_copy_goes_to_a_bucket_and_back() {
         "--to-config",
         directory.to_str().unwrap(),
     ];
-    crate::support::cli::run(&arguments, &[]).ends_with(0);
+    run(&arguments, &[]).ends_with(0);
     assert!(tree(&back) == tree(&dir.join("store")));
     // A second configuration that is wrong.
     fs::write(&directory, "retention_cuont = 3\n").unwrap();
-    crate::support::cli::run(&arguments, &[])
+    run(&arguments, &[])
         .ends_with(78)
         .tells(&["retention_cuont"]);
 }

@@ -2,12 +2,13 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::support::{
     cli::{Lab, Said, assert_shape, keep, run},
     s3::S3Server,
     scripted_broker::ScriptedBroker,
 };
-use serde_json::Value;
 
 /// The level of one check.
 fn level(said: &Said, check: &str) -> String {

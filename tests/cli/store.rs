@@ -2,8 +2,9 @@
 
 use std::{fs, io::Read as _, process::Stdio};
 
-use crate::support::cli::{Lab, assert_shape, command, damage, keep, output};
 use chronik_snapshotd::format::{CreatedBy, ManifestDigest, Quarantine};
+
+use crate::support::cli::{Lab, assert_shape, command, damage, keep, output, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_newest_first_and_never_empty_because_of_an_error() {
@@ -59,12 +60,10 @@ async fn a_server_that_is_away_is_told_so() {
         ("S3_ACCESS_KEY", "k"),
         ("S3_SECRET_KEY", "s"),
     ];
-    let said = crate::support::cli::run(&["list"], &environment).ends_with(69);
+    let said = run(&["list"], &environment).ends_with(69);
     assert_eq!(said.stdout, "");
     said.tells(&["nothing is known about what the store holds"]);
-    crate::support::cli::run(&["list"], &[])
-        .ends_with(78)
-        .tells(&["S3_BUCKET"]);
+    run(&["list"], &[]).ends_with(78).tells(&["S3_BUCKET"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

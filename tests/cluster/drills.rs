@@ -1,8 +1,9 @@
 //! Drills beside real brokers: every partition has its turn, topics come and go, and a broker that lost its disk is
 //! seeded while drills are all that its sidecar does.
 
-use crate::support::world::{PATIENCE, TOPIC, World};
 use chronik_harness::{Metrics, Poll, get};
+
+use crate::support::world::{PATIENCE, TOPIC, World};
 
 const LAST: &str = "chronik_snapshot_last_drill_success_timestamp_seconds";
 

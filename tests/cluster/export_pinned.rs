@@ -1,6 +1,5 @@
 //! An export is of one point in time, whatever happens to its source while it is read.
 
-use crate::support::world::{TOPIC, World};
 use chronik_snapshotd::{
     format::PartHasher,
     proto::v1::{
@@ -10,6 +9,8 @@ use chronik_snapshotd::{
     },
 };
 use tonic::Streaming;
+
+use crate::support::world::{TOPIC, World};
 
 /// Larger than everything that waits between broker and reader, so that a reader that stops is felt.
 const RECORDS: u64 = 400;

@@ -7,9 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::support::world::{TOPIC, World};
 use chronik_harness::ClusterOptions;
 use chronik_snapshotd::format::{Manifest, SnapName};
+
+use crate::support::world::{TOPIC, World};
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 /// Records of 1 KB that fill some segments.

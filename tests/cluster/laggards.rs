@@ -2,16 +2,17 @@
 
 use std::fs;
 
-use crate::support::{
-    s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY},
-    world::{TOPIC, World},
-};
 use chronik_harness::{
     ClusterOptions, S3Settings, Store,
     fault::{LinkState, TcpProxy},
     proto::ReplicaStatus,
 };
 use chronik_snapshotd::proto::v1::ReplicaRole;
+
+use crate::support::{
+    s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY},
+    world::{TOPIC, World},
+};
 
 const THRESHOLD: u64 = 200;
 const TRAILING: u64 = 20;

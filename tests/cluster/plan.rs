@@ -2,12 +2,13 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::support::world::World;
 use chronik_harness::Poll;
 use chronik_snapshotd::{
     format::{CheckedObject, Manifest, PartHasher, Proof, SnapName},
     proto::v1::ReplicaRole,
 };
+
+use crate::support::world::{PATIENCE, TOPIC, World};
 
 fn manifest(path: &Path) -> Manifest {
     Manifest::decode(&fs::read(path).unwrap()).unwrap()
@@ -77,7 +78,7 @@ async fn task_3_7_a_broker_that_lost_its_disk_comes_back_from_a_snapshot() {
         })
         .await;
     // A joint configuration would still need the dead peer's majority.
-    world.wait_whole(crate::support::world::TOPIC).await;
+    world.wait_whole(TOPIC).await;
     world.wait_whole("__meta").await;
     world.check_seeded(3).await;
     // Broker 3 is needed for the quorum now.
@@ -288,24 +289,10 @@ async fn a_deleted_and_recreated_topic_shares_nothing_with_its_former_life() {
         })
         .await;
     let client = world.cluster.client().clone();
-    client
-        .delete_topic(
-            crate::support::world::TOPIC,
-            crate::support::world::PATIENCE,
-        )
-        .await
-        .unwrap();
+    client.delete_topic(TOPIC, PATIENCE).await.unwrap();
     // Each broker learns of it in its own time; one that has not yet says that the topic exists.
     world.wait_gone().await;
-    client
-        .create_topic(
-            crate::support::world::TOPIC,
-            1,
-            3,
-            crate::support::world::PATIENCE,
-        )
-        .await
-        .unwrap();
+    client.create_topic(TOPIC, 1, 3, PATIENCE).await.unwrap();
     world
         .wait_replicas("the new life", &[1, 2, 3], |replica| {
             replica.first_log_index == 1
@@ -319,14 +306,7 @@ async fn a_deleted_and_recreated_topic_shares_nothing_with_its_former_life() {
             replica.applied_index >= 1
         })
         .await;
-    let end = client
-        .offsets(
-            crate::support::world::TOPIC,
-            0,
-            crate::support::world::PATIENCE,
-        )
-        .await
-        .unwrap();
+    let end = client.offsets(TOPIC, 0, PATIENCE).await.unwrap();
     assert_eq!(end, 0..0, "the new life is empty");
     let replica = world.replicas().await.remove(&3).unwrap();
     assert_eq!(

@@ -2,12 +2,13 @@
 
 use std::fs;
 
+use chronik_harness::{Metrics, Poll, S3Settings, Store, get};
+use chronik_snapshotd::proto::v1::ReplicaRole;
+
 use crate::support::{
     s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY},
     world::{TOPIC, World},
 };
-use chronik_harness::{Metrics, Poll, S3Settings, Store, get};
-use chronik_snapshotd::proto::v1::ReplicaRole;
 
 async fn bootstraps(world: &World, outcome: &str) -> f64 {
     let metrics = world.cluster.node(3).unwrap().metrics().await.unwrap();

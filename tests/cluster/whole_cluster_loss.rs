@@ -7,9 +7,10 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::support::world::{TOPIC, World};
 use chronik_harness::{Beginning, Poll};
 use chronik_snapshotd::format::RestorePlan;
+
+use crate::support::world::{PATIENCE, TOPIC, World};
 
 /// `chronik-snapshotd restore-cluster` with the store of the world.
 fn restore_cluster(dir: &Path, arguments: &[&str]) -> Output {
@@ -122,7 +123,7 @@ async fn start_survivor(world: &mut World) -> String {
 
 /// Waits until a broker has ended by itself; returns its log.
 async fn wait_ended(world: &mut World, id: i32) -> String {
-    let deadline = tokio::time::Instant::now() + crate::support::world::PATIENCE;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while world.cluster.node_mut(id).unwrap().broker.is_running() {
         let in_time = tokio::time::Instant::now() < deadline;
         let logs = || world.cluster.log_tails();
@@ -135,7 +136,7 @@ async fn wait_ended(world: &mut World, id: i32) -> String {
 
 /// Starts these brokers, again and again as a supervisor does, until each has ended with `refusal` `times` times.
 async fn wait_refused(world: &mut World, brokers: &[i32], refusal: &str, times: usize) {
-    let deadline = tokio::time::Instant::now() + crate::support::world::PATIENCE;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let mut refused = 0;
         for id in brokers {
@@ -418,7 +419,7 @@ async fn a_lost_cluster_is_not_founded_anew_over_its_own_snapshots() {
         .await;
     assert!(world.cluster.node_mut(1).unwrap().broker.is_running());
     world.cluster.start_sidecar(1).unwrap();
-    let deadline = tokio::time::Instant::now() + crate::support::world::PATIENCE;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while world.cluster.node_mut(1).unwrap().broker.is_running() {
         let in_time = tokio::time::Instant::now() < deadline;
         assert!(

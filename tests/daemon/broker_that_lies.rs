@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use chronik_harness::Port;
+use chronik_snapshotd::proto::v1;
+
 use crate::support::{
     daemon::{Daemon, Setup, stored},
     scripted_broker::{Lie, ScriptedBroker, sample_state},
 };
-use chronik_harness::Port;
-use chronik_snapshotd::proto::v1;
 
 fn setup<'a>(broker: &ScriptedBroker, dir: &'a tempfile::TempDir) -> Setup<'a> {
     Setup {

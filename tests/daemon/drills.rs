@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chronik_snapshotd::proto::v1::{self, bootstrap_response::Message};
+
 use crate::support::{
     cli::damage,
     daemon::{Daemon, Setup, stored},
@@ -13,7 +15,6 @@ use crate::support::{
     scripted_broker::{ScriptedBroker, sample_state},
     seeding::{Conversation, lost, seed},
 };
-use chronik_snapshotd::proto::v1::{self, bootstrap_response::Message};
 
 const INTERVAL: (&str, &str) = ("CHRONIK_SNAPSHOT_DRILL_INTERVAL_SECS", "1");
 /// Longer than a test: the broker is asked once, at the start, by whoever looks after its partitions.

@@ -2,11 +2,12 @@
 
 use std::{path::Path, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::support::{
     daemon::{Daemon, Setup},
     scripted_broker::{ScriptedBroker, sample_state},
 };
-use tokio::time::Instant;
 
 const PACE: &str = "chronik_snapshot_export_pace_bytes_per_second";
 const QUIET_MICROS: u32 = 5_000;

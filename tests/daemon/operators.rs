@@ -1,10 +1,11 @@
 //! Alarms and pauses of a real daemon: they last until an operator has looked.
 
+use chronik_snapshotd::proto::v1;
+
 use crate::support::{
     daemon::{Daemon, Setup, stored},
     scripted_broker::ScriptedBroker,
 };
-use chronik_snapshotd::proto::v1;
 
 fn orders() -> v1::TopicPartition {
     v1::TopicPartition {

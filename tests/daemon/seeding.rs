@@ -2,15 +2,16 @@
 
 use std::{fs, path::Path};
 
+use chronik_harness::Port;
+use chronik_snapshotd::proto::v1::{self, bootstrap_response::Message};
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
 use crate::support::{
     daemon::{Daemon, Setup, stored},
     scripted_broker::{ScriptedBroker, sample_state},
     seeding::{Conversation, lost, seed},
 };
-use chronik_harness::Port;
-use chronik_snapshotd::proto::v1::{self, bootstrap_response::Message};
-use tonic::Code;
-use tonic_types::StatusExt as _;
 
 async fn start(env: &[(&str, &str)]) -> (ScriptedBroker, tempfile::TempDir, Daemon) {
     let (broker, dir) = (ScriptedBroker::start().await, tempfile::tempdir().unwrap());

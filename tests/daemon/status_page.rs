@@ -6,14 +6,15 @@ use std::{
     net::TcpStream,
 };
 
+use chronik_snapshotd::proto::v1;
+use serde_json::Value;
+
 use crate::support::{
     cli::run,
     daemon::{Daemon, Setup, ask, stored},
     scripted_broker::{ScriptedBroker, sample_state},
     seeding::{Conversation, lost, take},
 };
-use chronik_snapshotd::proto::v1;
-use serde_json::Value;
 
 const PATHS: [&str; 3] = ["/", "/status", "/status/snapshots?partition=orders/0"];
 

@@ -1,98 +1,36 @@
 //! A snapshot is restored without this program: by the stock tools, and by the script of docs/FORMAT.md.
 
 use std::{
-    convert::Infallible,
     fs,
-    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use crate::support::{records::json_records, stores::open};
-use bytes::Bytes;
 use chronik_snapshotd::{
     config::object_store::Backend,
-    format::{Codec, Compression, CreatedBy, FORMAT_VERSION, FileName, Manifest, SnapshotId},
-    pipeline::plane::{
-        DataPlane, Folder, MemoryBudget, PartPlan, Rates, RawChunk, Target, Workers, write_blocks,
-    },
-    raft::{ConfState, Lineage, LogId, TopicPartition},
+    format::{Codec, FileName, SnapshotId},
     store::StoreOptions,
 };
-use futures::stream;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
+
+use crate::{
+    rig::{folder, plane, snapshot},
+    support::{records::json_records, stores::open},
+};
 
 /// Writes a snapshot into a directory; gives the folder with its files, and its id.
-async fn snapshot(root: &Path, codec: Codec, parts: &[(&str, Vec<u8>)]) -> (PathBuf, SnapshotId) {
-    let plane = DataPlane::new(
-        MemoryBudget::new(128 << 20),
-        Workers::new(NonZeroUsize::new(2).unwrap()).unwrap(),
-        Rates::default(),
-    );
+async fn snapshot_below(root: &Path, codec: Codec, parts: &[Vec<u8>]) -> (PathBuf, SnapshotId) {
     let root = root.to_path_buf();
     let store = open(
         Backend::Local { root: root.clone() },
         StoreOptions::default(),
     );
-    let lineage = Lineage::new("prod-eu", 1, "tq3Xk9").unwrap();
-    let last_included = LogId::new(3, 10_000);
-    let id = SnapshotId::new(last_included, &lineage, Uuid::from_u128(1));
-    let folder = Folder {
-        store: store.clone(),
-        prefix: "orders/7/".to_owned(),
-    };
-    let target = Target {
-        folder: folder.clone(),
-        snapshot_id: id,
-    };
-    let plans: Vec<_> = parts
-        .iter()
-        .map(|(part_id, raw)| PartPlan {
-            part_id: (*part_id).to_owned(),
-            sealed: true,
-            size_bytes: raw.len() as u64,
-            omitted: false,
-        })
-        .collect();
-    let mut frames = Vec::new();
-    for (part, (_, raw)) in (0..).zip(parts) {
-        for chunk in raw.chunks(1 << 20) {
-            let data = Bytes::copy_from_slice(chunk);
-            frames.push(Ok::<_, Infallible>(RawChunk { part, data }));
-        }
-    }
-    let compression = Compression::new(codec, None).unwrap();
-    let cancel = CancellationToken::new();
-    let frames = stream::iter(frames);
-    let written = write_blocks(&plane, target, compression, &plans, frames, &cancel)
-        .await
-        .unwrap();
-    let manifest = Manifest {
-        references: written.files,
-        format_version: FORMAT_VERSION,
-        snapshot_id: id,
-        lineage,
-        partition: TopicPartition::new("orders", 7).unwrap(),
-        last_included,
-        conf_state: ConfState {
-            voters: vec![1],
-            ..ConfState::default()
-        },
-        state_codec: "test/1".to_owned(),
-        created_at_unix_ms: 0,
-        created_by: CreatedBy {
-            broker_id: 1,
-            version: "0".to_owned(),
-        },
-        codec,
-        increment: 0,
-        parts: written.parts,
-    };
+    let manifest = snapshot(&plane(), &store, codec, parts).await;
     let (bytes, _) = manifest.seal().unwrap();
+    let id = manifest.snapshot_id;
+    let folder = folder(&store);
     let key = folder.key(&FileName::Manifest(id).to_string()).unwrap();
     store.put_new(&key, bytes).await.unwrap();
-    (root.join("orders/7"), id)
+    (root.join(&folder.prefix), id)
 }
 
 /// Runs a command that must succeed; gives what it wrote to standard output.
@@ -115,7 +53,7 @@ fn zstd_command() -> String {
 async fn gunzip_gives_back_a_snapshot_of_one_part() {
     let dir = tempfile::tempdir().unwrap();
     let raw = json_records(1, 13_000_000);
-    let (folder, id) = snapshot(dir.path(), Codec::Gzip, &[("state", raw.clone())]).await;
+    let (folder, id) = snapshot_below(dir.path(), Codec::Gzip, std::slice::from_ref(&raw)).await;
     let snap = folder.join(format!("{id}.snap"));
     let unzipped = output_of(
         Command::new("sh")
@@ -136,7 +74,7 @@ async fn gunzip_gives_back_a_snapshot_of_one_part() {
 async fn zstd_gives_back_a_snapshot_of_one_part() {
     let dir = tempfile::tempdir().unwrap();
     let raw = json_records(2, 13_000_000);
-    let (folder, id) = snapshot(dir.path(), Codec::Zstd, &[("state", raw.clone())]).await;
+    let (folder, id) = snapshot_below(dir.path(), Codec::Zstd, std::slice::from_ref(&raw)).await;
     let snap = folder.join(format!("{id}.snap"));
     let unzipped = output_of(Command::new(zstd_command()).arg("-dc").arg(&snap));
     assert!(unzipped == raw, "four frames, one stream");
@@ -152,7 +90,7 @@ async fn zstd_gives_back_a_snapshot_of_one_part() {
 async fn an_uncompressed_snapshot_of_one_part_is_its_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let raw = json_records(3, 5_000_000);
-    let (folder, id) = snapshot(dir.path(), Codec::None, &[("state", raw.clone())]).await;
+    let (folder, id) = snapshot_below(dir.path(), Codec::None, std::slice::from_ref(&raw)).await;
     assert!(fs::read(folder.join(format!("{id}.snap"))).unwrap() == raw);
 }
 
@@ -162,12 +100,8 @@ async fn the_script_of_the_format_page_gives_back_every_part() {
     let (_, after) = page.split_once("```python\n").unwrap();
     let (script, _) = after.split_once("```").unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let parts = [
-        ("state", json_records(4, 6_000_000)),
-        ("empty", Vec::new()),
-        ("seg-0", json_records(5, 100)),
-    ];
-    let (folder, id) = snapshot(dir.path(), Codec::Gzip, &parts).await;
+    let parts = [json_records(4, 6_000_000), Vec::new(), json_records(5, 100)];
+    let (folder, id) = snapshot_below(dir.path(), Codec::Gzip, &parts).await;
     let script = script.replace("{id}", &id.to_string());
     output_of(
         Command::new("python3")
@@ -175,7 +109,11 @@ async fn the_script_of_the_format_page_gives_back_every_part() {
             .arg(script)
             .current_dir(&folder),
     );
-    for (part_id, raw) in parts {
-        assert!(fs::read(folder.join(part_id)).unwrap() == raw, "{part_id}");
+    for (part, raw) in parts.iter().enumerate() {
+        let part_id = format!("part-{part}");
+        assert!(
+            fs::read(folder.join(&part_id)).unwrap() == *raw,
+            "{part_id}"
+        );
     }
 }

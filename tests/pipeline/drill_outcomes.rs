@@ -2,11 +2,6 @@
 
 use std::time::Duration;
 
-use crate::support::{
-    bench::{Bench, lineage, orders, snap_of},
-    faults::{Fault, Op},
-    scripted_broker::sample_state,
-};
 use chronik_snapshotd::{
     error::Kind,
     format::{FileName, SnapshotId},
@@ -15,6 +10,12 @@ use chronik_snapshotd::{
         plane::{DRILL_BUDGET_BYTES, RateLimit},
     },
     raft::Lineage,
+};
+
+use crate::support::{
+    bench::{Bench, lineage, orders, snap_of},
+    faults::{Fault, Op},
+    scripted_broker::sample_state,
 };
 
 impl Bench {

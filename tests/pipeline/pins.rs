@@ -1,11 +1,12 @@
 //! Pinned snapshots: retention keeps them, and what they point into.
 
+use chronik_snapshotd::{error::Kind, format::FileName};
+use tokio::join;
+
 use crate::support::{
     bench::{Bench, orders, snap_of},
     faults::{Fault, Op},
 };
-use chronik_snapshotd::{error::Kind, format::FileName};
-use tokio::join;
 
 /// A visit that may delete, and truncates nothing.
 async fn retain(bench: &Bench) -> Option<Kind> {

@@ -2,11 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::support::{
-    bench::{Bench, Installer, snap_of},
-    faults::{Fault, Faults, Op},
-    scripted_broker::sample_state,
-};
 use chronik_snapshotd::{
     catalog::Catalog,
     clock::SystemClock,
@@ -22,6 +17,12 @@ use chronik_snapshotd::{
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::support::{
+    bench::{Bench, Installer, snap_of},
+    faults::{Fault, Faults, Op},
+    scripted_broker::sample_state,
+};
 
 /// An operator's restore-cluster over the store of a bench.
 fn operator(faults: &Faults, check: Check) -> Recovery {

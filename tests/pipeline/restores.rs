@@ -1,10 +1,5 @@
 //! What a restore chooses while the store changes under it, is damaged, or answers with errors.
 
-use crate::support::{
-    bench::{Bench, lineage, orders, snap_of},
-    faults::{Fault, Op},
-    scripted_broker::sample_state,
-};
 use bytes::Bytes;
 use chronik_snapshotd::{
     error::Kind,
@@ -12,6 +7,12 @@ use chronik_snapshotd::{
     pipeline::{RestoreError, RestoreOutcome},
 };
 use futures::join;
+
+use crate::support::{
+    bench::{Bench, lineage, orders, snap_of},
+    faults::{Fault, Op},
+    scripted_broker::sample_state,
+};
 
 fn installed(restored: &Result<RestoreOutcome, RestoreError>) -> Option<SnapshotId> {
     match restored {

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::support::{
-    bench::{Bench, flag_on, snap_of},
-    faults::{Fault, Op},
-    scripted_broker::sample_state,
-};
 use chronik_snapshotd::{
     error::Kind,
     format::{FileName, Manifest, SnapshotId},
     pipeline::VisitReport,
 };
 use tokio::join;
+
+use crate::support::{
+    bench::{Bench, flag_on, snap_of},
+    faults::{Fault, Op},
+    scripted_broker::sample_state,
+};
 
 /// A bench whose state has a sealed part and a small rest.
 async fn with_sealed_part() -> Bench {

@@ -1,9 +1,5 @@
 //! What a visit does not do: prove, truncate, delete or export on something that changed under it.
 
-use crate::support::{
-    bench::{Bench, flag_on, orders, snap_of},
-    faults::{Fault, Op},
-};
 use chronik_snapshotd::{
     error::Kind,
     format::FileName,
@@ -11,6 +7,11 @@ use chronik_snapshotd::{
     proto::v1,
 };
 use futures::join;
+
+use crate::support::{
+    bench::{Bench, flag_on, orders, snap_of},
+    faults::{Fault, Op},
+};
 
 #[tokio::test]
 async fn a_committed_snapshot_under_a_flag_is_not_proven_and_keeps_its_manifest() {

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::support::bench::{Bench, orders};
 use chronik_snapshotd::{
     catalog::Sweeper,
     clock::{Clock, SystemClock},
@@ -11,6 +10,8 @@ use chronik_snapshotd::{
 };
 use tokio::time::Instant;
 use uuid::Uuid;
+
+use crate::support::bench::{Bench, orders, snap_of};
 
 /// A wall clock that stands where a test puts it; time that passes is real.
 struct Stopped(Duration);
@@ -96,7 +97,7 @@ async fn nothing_is_swept_for_being_old_by_a_clock() {
     // Data that nobody names, as somebody leaves it who is about to commit it.
     bench.delete(FileName::Manifest(id)).await;
     bench.delete(FileName::Proof(id)).await;
-    let snap = FileName::Snap(crate::support::bench::snap_of(id));
+    let snap = FileName::Snap(snap_of(id));
     for wall in [FUTURE, EPOCH] {
         let other = at(&bench, wall);
         for _ in 0..3 {

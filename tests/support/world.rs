@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use chronik_harness::{
-    Cluster, ClusterOptions, HarnessError, Node, Poll,
+    Cluster, ClusterOptions, HarnessError, Poll,
     client::{Pool, PoolOptions, Record},
     proto::ReplicaStatus,
 };
@@ -36,20 +36,6 @@ pub fn quick(options: ClusterOptions) -> ClusterOptions {
         .sidecar_env("MIN_INTERVAL_SECS", "0")
         .sidecar_env("DELETE_GRACE_SECS", "1")
         .sidecar_env("LOG_FORMAT", "text")
-}
-
-/// Takes a snapshot of partition 0 through a sidecar's Admin service and waits for its proof. A back-off ends.
-pub async fn trigger(node: &Node, topic: &str) -> v1::TriggerSnapshotResponse {
-    let endpoint = node.sidecar_endpoint();
-    let mut admin = SnapshotAdminServiceClient::connect(endpoint).await.unwrap();
-    let request = v1::TriggerSnapshotRequest {
-        partition: Some(v1::TopicPartition {
-            topic: topic.to_owned(),
-            partition: 0,
-        }),
-        wait: true,
-    };
-    admin.trigger_snapshot(request).await.unwrap().into_inner()
 }
 
 impl World {
@@ -233,7 +219,16 @@ impl World {
 
     /// The same of any broker's sidecar and any topic.
     pub async fn trigger_on(&self, id: i32, topic: &str) -> v1::TriggerSnapshotResponse {
-        trigger(self.cluster.node(id).unwrap(), topic).await
+        let endpoint = self.cluster.node(id).unwrap().sidecar_endpoint();
+        let mut admin = SnapshotAdminServiceClient::connect(endpoint).await.unwrap();
+        let request = v1::TriggerSnapshotRequest {
+            partition: Some(v1::TopicPartition {
+                topic: topic.to_owned(),
+                partition: 0,
+            }),
+            wait: true,
+        };
+        admin.trigger_snapshot(request).await.unwrap().into_inner()
     }
 
     /// Files of `orders` 0 in the store whose names end in `ending`, sorted.

@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::common::{Cluster, PATIENCE, producer_batch};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use refbroker::{
     api::{ApiError, Node as _},
     node::BrokerNode,
 };
 use tonic::Code;
+
+use crate::common::{Cluster, PATIENCE, producer_batch};
 
 const LENGTH: Duration = Duration::from_secs(25);
 

@@ -1,7 +1,8 @@
 //! Three brokers: elections, crashes, restarts.
 
-use crate::common::{Cluster, PATIENCE, batch, producer_batch};
 use refbroker::api::{ApiError, NewTopic, Node as _};
+
+use crate::common::{Cluster, PATIENCE, batch, producer_batch};
 
 fn numbers(count: usize) -> Vec<String> {
     let mut numbers: Vec<String> = (0..count).map(|number| number.to_string()).collect();

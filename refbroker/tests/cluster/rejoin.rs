@@ -1,10 +1,11 @@
 //! A broker without its disk, and a follower that fell behind.
 
+use refbroker::proto::v1::{LocalState, RejectReason};
+
 use crate::common::{
     Cluster, batch,
     sidecar::{FakeSidecar, Seen, Snapshot},
 };
-use refbroker::proto::v1::{LocalState, RejectReason};
 
 fn voters(cluster: &Cluster, topic: &str) -> Vec<u64> {
     let ids = cluster.running.keys();

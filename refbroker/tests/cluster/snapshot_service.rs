@@ -2,13 +2,24 @@
 
 use std::time::Duration;
 
-use crate::common::{Cluster, PATIENCE, batch, sidecar::partition};
 use refbroker::{
     api::Node as _,
     proto::v1::{ExportSnapshotRequest, LogId, ReplicaRole},
 };
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+
+use crate::common::{
+    Cluster, PATIENCE, batch,
+    sidecar::{Snapshot, partition},
+};
+
+/// The bytes of all parts but the last, which is the state without its records.
+fn records(snapshot: &Snapshot) -> Vec<u8> {
+    let state = u32::try_from(snapshot.header.parts.len() - 1).unwrap();
+    let chunks = snapshot.chunks.iter().filter(|chunk| chunk.part != state);
+    chunks.flat_map(|chunk| chunk.data.to_vec()).collect()
+}
 
 fn reason(status: &Status) -> String {
     let details = status.get_error_details();
@@ -33,11 +44,6 @@ async fn an_export_under_full_load_is_one_point_in_time() {
     };
     let (exports, ()) = tokio::join!(exports, cluster.fill("t", 500, 3000));
     let whole = cluster.export(leader, "t").await;
-    let records = |snapshot: &crate::common::sidecar::Snapshot| -> Vec<u8> {
-        let state = u32::try_from(snapshot.header.parts.len() - 1).unwrap();
-        let chunks = snapshot.chunks.iter().filter(|chunk| chunk.part != state);
-        chunks.flat_map(|chunk| chunk.data.to_vec()).collect()
-    };
     let all = records(&whole);
     for export in &exports {
         let part = records(export);
@@ -93,11 +99,6 @@ async fn an_isolated_leaders_export_has_nothing_of_its_uncommitted_tail() {
     if let Err(refused) = compacted {
         assert_eq!(reason(&refused), "HELD");
     }
-    let records = |snapshot: &crate::common::sidecar::Snapshot| -> Vec<u8> {
-        let state = u32::try_from(snapshot.header.parts.len() - 1).unwrap();
-        let chunks = snapshot.chunks.iter().filter(|chunk| chunk.part != state);
-        chunks.flat_map(|chunk| chunk.data.to_vec()).collect()
-    };
     let (before, now) = (
         records(&snapshot),
         records(&cluster.export(new_leader, "t").await),

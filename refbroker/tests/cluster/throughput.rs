@@ -3,8 +3,9 @@
 
 use std::time::Instant;
 
-use crate::common::{Cluster, PATIENCE, batch};
 use refbroker::api::Node as _;
+
+use crate::common::{Cluster, PATIENCE, batch};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement, not a check"]

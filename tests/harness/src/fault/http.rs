@@ -96,6 +96,12 @@ struct Shared {
     stopped: watch::Sender<u64>,
 }
 
+impl Shared {
+    fn tell_stopped(&self) {
+        self.stopped.send_modify(|count| *count += 1);
+    }
+}
+
 /// A server in front of `upstream`. Dropping it ends every connection.
 pub struct HttpProxy {
     port: Port,
@@ -222,7 +228,7 @@ async fn answer(
         }
         Some(HttpFault::StopBefore) => return stop(&shared).await,
         Some(HttpFault::Held) => {
-            shared.stopped.send_modify(|count| *count += 1);
+            shared.tell_stopped();
             // The sender is in `shared`: it does not go away while this waits.
             let _ = next_script.changed().await;
         }
@@ -273,7 +279,7 @@ fn hop_by_hop(headers: &mut HeaderMap) {
 
 /// Hangs for ever, after everybody was told.
 async fn stop(shared: &Shared) -> Result<Response<Body>, Infallible> {
-    shared.stopped.send_modify(|count| *count += 1);
+    shared.tell_stopped();
     std::future::pending().await
 }
 

@@ -26,6 +26,8 @@ const PROGRESS: u64 = 50;
 /// Bytes of a record that is there to fill log files.
 const MEGABYTES_RECORD: usize = 100 << 10;
 const SIGKILL: i32 = 9;
+/// What a broker says that was told where to die, when it starts.
+const ARMED: &str = "will die at a crash point";
 /// What a broker says when it dies at a crash point.
 const LAST_WORDS: &str = "crash point ";
 
@@ -77,10 +79,13 @@ impl Rig {
         Self { cluster, kills: 0 }
     }
 
+    /// What a broker said of its death since it was started the last time. Its other threads may log something after that.
     fn last_words(&self, id: i32) -> String {
         let log = self.cluster.node(id).unwrap().broker.log_path();
         let log = String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned();
-        log.lines().last().unwrap_or_default().to_owned()
+        let life = log.rsplit(ARMED).next().unwrap_or_default();
+        let words = life.lines().rfind(|line| line.starts_with(LAST_WORDS));
+        words.or(life.lines().last()).unwrap_or_default().to_owned()
     }
 
     fn is_running(&mut self, id: i32) -> bool {
@@ -105,7 +110,7 @@ impl Rig {
         let log = self.cluster.node(id).unwrap().broker.log_path();
         let log = fs::read(log).unwrap();
         assert!(
-            String::from_utf8_lossy(&log).contains("will die at a crash point"),
+            String::from_utf8_lossy(&log).contains(ARMED),
             "refbroker has no crash points: cargo build --workspace --bins"
         );
     }
@@ -270,13 +275,17 @@ impl Rig {
         let mut first = None;
         let look = async || {
             let replicas = self.cluster.node(id)?.replicas().await?;
-            let of_topic = |it: &&ReplicaStatus| {
+            let of_topic = replicas.iter().filter(|it| {
                 it.partition
                     .as_ref()
                     .is_some_and(|name| name.topic == topic)
-            };
-            let applied = replicas.iter().filter(of_topic).map(|it| it.applied_index);
-            let applied: u64 = applied.sum();
+            });
+            let applied: Vec<u64> = of_topic.map(|it| it.applied_index).collect();
+            // Right after its start it may not tell of all of them yet.
+            if applied.len() != PARTITIONS as usize {
+                return Ok(Poll::NotYet(format!("{} replicas", applied.len())));
+            }
+            let applied: u64 = applied.into_iter().sum();
             let first = *first.get_or_insert(applied);
             Ok(if applied > first {
                 Poll::Done(())
