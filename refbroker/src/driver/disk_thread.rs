@@ -8,7 +8,7 @@ use super::{
     input::{DriverHandle, Input},
     run::{CheckpointTask, DiskTask},
 };
-use crate::{raftlog::engine::LogEngine, state::checkpoint};
+use crate::{disk, raftlog::engine::LogEngine, state::checkpoint};
 
 /// Tasks that wait for the disk thread.
 pub const DISK_QUEUE: usize = 64;
@@ -21,6 +21,12 @@ pub fn run(tasks: &Receiver<DiskTask>, log: &LogEngine, driver: &DriverHandle) {
             DiskTask::Purge => {
                 if let Err(error) = log.purge() {
                     warn!(%error, "obsolete log files stay for now");
+                }
+                continue;
+            }
+            DiskTask::Discard(dir) => {
+                if let Err(error) = disk::remove_dir(&dir) {
+                    warn!(%error, "state that nobody needs stays until the next start");
                 }
                 continue;
             }

@@ -299,10 +299,7 @@ impl Driver {
             clean(&mut batch, group_id);
             self.parts.log.write(&mut batch, true)?;
             crash::point("remove.log_cleaned");
-            // The disk thread may be writing there; what it leaves goes at the next start.
-            if let Err(error) = disk::remove_dir(&group.dir) {
-                warn!(%error, group_id, "state of a deleted topic stays for now");
-            }
+            self.discard(std::mem::take(&mut group.dir));
         }
         Ok(())
     }

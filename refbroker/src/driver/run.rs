@@ -11,7 +11,7 @@ use std::{
 use raft::eraftpb::Message;
 use raft_engine::LogBatch;
 use tokio::sync::mpsc;
-use tracing::debug;
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::{
@@ -25,7 +25,7 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    meta,
+    disk, meta,
     proto::v1,
     raftlog::engine::LogEngine,
     state::{checkpoint::CheckpointJob, pin::Pin},
@@ -53,6 +53,8 @@ pub enum DiskTask {
     Checkpoint(Box<CheckpointTask>),
     /// Delete log files that no group needs.
     Purge,
+    /// Delete state that no record names any more.
+    Discard(PathBuf),
 }
 
 /// A checkpoint for the disk thread.
@@ -261,6 +263,17 @@ impl Driver {
     /// Log files are looked through on the disk thread: rewriting takes time. A full queue means soon again.
     pub(super) fn purge(&self) {
         let _ = self.parts.disk.try_send(DiskTask::Purge);
+    }
+
+    /// Deletes state that no record names any more: at once, or, where the disk thread is writing, when it is done. What stays
+    /// even so goes at the next start.
+    pub(super) fn discard(&self, dir: PathBuf) {
+        let Err(error) = disk::remove_dir(&dir) else {
+            return;
+        };
+        if self.parts.disk.try_send(DiskTask::Discard(dir)).is_err() {
+            warn!(%error, "state that nobody needs stays until the next start");
+        }
     }
 
     pub(super) fn publish(&mut self) {

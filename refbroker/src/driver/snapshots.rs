@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use raft::{Ready, SnapshotStatus, eraftpb::Message};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::{
     DriverError,
@@ -138,9 +138,7 @@ impl Driver {
             group_id, topic = %group.replica.topic, partition = group.replica.partition,
             index = position.index, "took over the leader's snapshot"
         );
-        if let Err(error) = crate::disk::remove_dir(&old) {
-            warn!(%error, "the old generation stays until the next start");
-        }
+        self.discard(old);
         crash::point("restore.old_removed");
         Ok(())
     }

@@ -142,6 +142,22 @@ fn no_checkpoint_begins_before_the_record_of_the_one_before_is_written() {
 }
 
 #[test]
+fn what_cannot_be_deleted_at_once_is_left_to_the_disk_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = Bench::open(dir.path());
+    let state = dir.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    bench.driver.discard(state.clone());
+    assert!(!state.exists());
+    assert!(bench.disk.try_recv().is_err());
+    // Not a directory: it cannot be deleted as one.
+    std::fs::write(&state, "").unwrap();
+    bench.driver.discard(state.clone());
+    let task = bench.disk.try_recv().unwrap();
+    assert!(matches!(task, DiskTask::Discard(left) if left == state));
+}
+
+#[test]
 fn a_new_leader_holds_the_log_for_a_peer_that_has_not_answered_yet() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = Bench::open(dir.path());
