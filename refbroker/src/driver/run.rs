@@ -31,8 +31,8 @@ use crate::{
     state::{checkpoint::CheckpointJob, pin::Pin},
 };
 
-/// Ticks between two looks at the configurations.
-const RECONCILE_TICKS: u64 = 5;
+/// Ticks between two reports of a group in which nothing happens.
+const PUBLISH_TICKS: u64 = 5;
 /// Ticks between two looks for log files that can go.
 const PURGE_TICKS: u64 = 50;
 /// Ticks that a stopping broker gives its successors.
@@ -243,13 +243,14 @@ impl Driver {
             }
             group.node.tick();
             kick(group);
-            if self.tick.is_multiple_of(RECONCILE_TICKS) {
+            // At every tick: a replica without its disk waits for two changes of the configuration.
+            let wanted = reconcile::wanted_replicas(group, &meta);
+            reconcile::reconcile(group, &wanted, self.tick);
+            if self.tick.is_multiple_of(PUBLISH_TICKS) {
                 self.touched.insert(group_id);
-                let wanted = reconcile::wanted_replicas(group, &meta);
-                reconcile::reconcile(group, &wanted, self.tick);
-                if group.is_meta() {
-                    self.found_cluster(&meta);
-                }
+            }
+            if group.is_meta() {
+                self.found_cluster(&meta);
             }
             self.dirty.insert(group_id);
             self.checkpoint(group_id)?;
