@@ -9,7 +9,7 @@ use chronik_harness::{
     proto::ReplicaStatus,
 };
 
-use crate::PATIENCE;
+use crate::{PATIENCE, shares::Shares};
 
 /// Starts an empty cluster with one topic, replicated to all three.
 pub async fn start(
@@ -17,11 +17,15 @@ pub async fn start(
     store: &Path,
     topic: &str,
     partitions: u32,
+    shares: Option<&Shares>,
     env: &[(&str, &str)],
 ) -> Cluster {
     let mut options = ClusterOptions::new(dir).store(Store::Local(store.to_owned()));
     for (key, value) in env {
         options = options.sidecar_env(key, value);
+    }
+    if let Some(shares) = shares {
+        shares.apply(&mut options.binaries);
     }
     let cluster = Cluster::start(options).await.unwrap();
     let client = cluster.client();

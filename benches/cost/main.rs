@@ -24,6 +24,7 @@ mod report;
 mod requests;
 mod reseed;
 mod scale;
+mod shares;
 mod state;
 mod transfer;
 #[path = "../../tests/support/wire.rs"]

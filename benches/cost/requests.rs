@@ -144,7 +144,7 @@ async fn cluster(bed: &Bed) -> Requests {
         ("DELETE_GRACE_SECS", "1"),
     ];
     let (dir, store) = (bed.path("requests-cluster"), bed.path("requests-store"));
-    let mut cluster = start(&dir, &store, TOPIC, 3, &env).await;
+    let mut cluster = start(&dir, &store, TOPIC, 3, None, &env).await;
     let mut before = everywhere(&cluster).await;
     for number in 0..WARM + CYCLES {
         if number == WARM {

@@ -28,7 +28,7 @@ pub async fn run(bed: &Bed) -> Vec<Row> {
     // Logs stay whole until the end: then there is something to replay and something to seed from at one time.
     let env = [("COMPACT", "false"), ("CHECK_INTERVAL_SECS", "1")];
     let (dir, store) = (bed.path("reseed"), bed.path("reseed-store"));
-    let mut cluster = start(&dir, &store, TOPIC, 1, &env).await;
+    let mut cluster = start(&dir, &store, TOPIC, 1, None, &env).await;
     fill(&cluster, TOPIC, &bed.json, ENTRIES, ENTRY_BYTES).await;
     snapshot(&cluster).await;
     let before = log_bytes(&cluster);

@@ -26,7 +26,7 @@ pub fn run(tasks: &Receiver<DiskTask>, log: &LogEngine, driver: &DriverHandle) {
             }
             DiskTask::Discard(dir) => {
                 if let Err(error) = disk::remove_dir(&dir) {
-                    warn!(%error, "state that nobody needs stays until the next start");
+                    warn!(%error, dir = %dir.display(), "state that nobody needs stays until the next start");
                 }
                 continue;
             }

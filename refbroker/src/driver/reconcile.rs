@@ -102,7 +102,9 @@ pub fn reconcile(group: &mut Group, wanted: &[meta::Replica], tick: u64) {
         return;
     }
     let view = view(group, tick);
-    if group.node.raft.has_pending_conf() {
+    let raft = &group.node.raft;
+    // A leader that hands over drops what is proposed.
+    if raft.has_pending_conf() || raft.lead_transferee.is_some() {
         return;
     }
     match decide(&view, wanted) {

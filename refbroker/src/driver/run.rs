@@ -31,8 +31,8 @@ use crate::{
     state::{checkpoint::CheckpointJob, pin::Pin},
 };
 
-/// Ticks between two reports of a group in which nothing happens.
-const PUBLISH_TICKS: u64 = 5;
+/// Ticks between two looks at a group in which nothing happens.
+const QUIET_TICKS: u64 = 5;
 /// Ticks between two looks for log files that can go.
 const PURGE_TICKS: u64 = 50;
 /// Ticks that a stopping broker gives its successors.
@@ -244,13 +244,17 @@ impl Driver {
             group.node.tick();
             kick(group);
             // At every tick: a replica without its disk waits for two changes of the configuration.
-            let wanted = reconcile::wanted_replicas(group, &meta);
+            let wanted = if group.is_serving() {
+                reconcile::wanted_replicas(group, &meta)
+            } else {
+                Vec::new()
+            };
             reconcile::reconcile(group, &wanted, self.tick);
-            if self.tick.is_multiple_of(PUBLISH_TICKS) {
+            if self.tick.is_multiple_of(QUIET_TICKS) {
                 self.touched.insert(group_id);
-            }
-            if group.is_meta() {
-                self.found_cluster(&meta);
+                if group.is_meta() {
+                    self.found_cluster(&meta);
+                }
             }
             self.dirty.insert(group_id);
             self.checkpoint(group_id)?;
@@ -273,7 +277,7 @@ impl Driver {
             return;
         };
         if self.parts.disk.try_send(DiskTask::Discard(dir)).is_err() {
-            warn!(%error, "state that nobody needs stays until the next start");
+            warn!(%error, "state that nobody needs stays until the next start, and the disk thread is behind");
         }
     }
 
