@@ -118,7 +118,7 @@ descendants() {
 }
 
 check_daemon() {
-    grep --quiet --text 'narenas:2' "$files/usr/local/bin/$program" || fail "built without .cargo/config.toml"
+    grep --quiet --text 'narenas:1' "$files/usr/local/bin/$program" || fail "built without .cargo/config.toml"
     program_in config check --set OBJECT_STORE_BACKEND=memory >/dev/null || fail "config check"
     code=0
     program_in config check --set OBJECT_STORE_BACKEND=nothing >/dev/null 2>&1 || code=$?

@@ -52,7 +52,7 @@ use crate::{
 };
 
 /// Memory for data in flight, for each snapshot that may run. One alone takes a little more, two a little less each.
-const DATA_BUDGET_BYTES: u64 = 52 << 20;
+const DATA_BUDGET_BYTES: u64 = 56 << 20;
 /// Check-quorum ends a deposed leader within some election time-outs, which are seconds at most.
 const DEPOSED_LEADER_MAX: Duration = Duration::from_secs(10);
 /// Time for listeners to close after everything else has ended.
