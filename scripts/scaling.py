@@ -24,11 +24,17 @@ SNAPSHOTS_A_DAY = 24
 NEW_SHARE_A_DAY = 0.05
 REPLICAS = 3
 PARTITIONS_A_BROKER = 4_000
+# Of the segment that is appended to, which each snapshot stores anew: half of 16 MiB.
+OPEN_BYTES = 8 << 20
+# From a request to its answer, and how many a restore makes before its data come.
+REQUEST_S = 0.03
+RESTORE_REQUESTS = 6
 # Defaults of the program.
 FULL_EVERY = 24
 PART_BYTES = 8 << 20
 READ_BYTES = 4 << 20
 KEPT_FULL = 2
+RESTORES_AT_A_TIME = 4
 # A network of 1 Gbit/s.
 NETWORK_BYTES_S = 125e6
 # Requests of one hourly look at an idle partition: its leader's sidecar and the two others.
@@ -83,7 +89,8 @@ def row(figures, partitions, state_gb):
     ratio = figures["gzip_ratio"]
     each_raw = state_gb * GB / partitions
     new_raw = each_raw * NEW_SHARE_A_DAY / SNAPSHOTS_A_DAY
-    full, part = each_raw / ratio, new_raw / ratio
+    full = each_raw / ratio
+    part = min(each_raw, new_raw + OPEN_BYTES) / ratio
     fulls = SNAPSHOTS_A_DAY / FULL_EVERY
     parts = SNAPSHOTS_A_DAY - fulls
     full_writes, full_reads = snapshot_requests(figures, full, False)
@@ -96,7 +103,8 @@ def row(figures, partitions, state_gb):
     storage = kept / GB * STORAGE_PRICE_GB_MONTH
     restore_rate = min(figures["reverse_gzip_mb_s"] * 1e6, NETWORK_BYTES_S * ratio)
     brokers = max(3, partitions * REPLICAS / PARTITIONS_A_BROKER)
-    broker_raw = state_gb * GB * REPLICAS / brokers
+    hosted = partitions * REPLICAS / brokers
+    begin = RESTORE_REQUESTS * REQUEST_S
     return [
         number(partitions),
         size(state_gb * GB),
@@ -105,8 +113,8 @@ def row(figures, partitions, state_gb):
         size(kept),
         number(storage),
         size(uploaded / DAY_S) + "/s",
-        duration(each_raw / restore_rate),
-        duration(broker_raw / restore_rate),
+        duration(begin + each_raw / restore_rate),
+        duration(hosted * (begin / RESTORES_AT_A_TIME + each_raw / restore_rate)),
     ]
 
 
@@ -135,7 +143,7 @@ def tables(figures):
         "|---|---|",
         f"| snapshot of a small partition with three replicas, everything that follows it included | {writes:.0f} writes and listings, {reads:.0f} reads, ${each * 1000:.2f} a thousand |",
         f"| idle partition with three replicas | {IDLE_WRITES_AN_HOUR} listings and {IDLE_READS_AN_HOUR} reads an hour, ${idle * 1000:.0f} a month a thousand |",
-        f"| partition in a sidecar's memory | {each_mib * 1024:.1f} KiB |",
+        f"| partition of 4 KiB with one snapshot in a sidecar's memory | {each_mib * 1024:.1f} KiB |",
         f"| idle tick over 10,000 partitions | {figures['tick_ms_10k']:.0f} ms of CPU, no request |",
         f"| GB snapshotted | {figures['cpu_s_per_gb_gzip']:.1f} s of CPU (gzip), {figures['cpu_s_per_gb_zstd']:.1f} s (zstd), the proof included |",
         f"| GB restored | {figures['restore_cpu_s_per_gb_gzip']:.1f} s of CPU (gzip), {figures['restore_cpu_s_per_gb_zstd']:.1f} s (zstd) |",

@@ -18,11 +18,11 @@ pub async fn start(
     topic: &str,
     partitions: u32,
     shares: Option<&Shares>,
-    env: &[(&str, &str)],
+    env: &[(&str, impl AsRef<str>)],
 ) -> Cluster {
     let mut options = ClusterOptions::new(dir).store(Store::Local(store.to_owned()));
     for (key, value) in env {
-        options = options.sidecar_env(key, value);
+        options = options.sidecar_env(key, value.as_ref());
     }
     if let Some(shares) = shares {
         shares.apply(&mut options.binaries);
@@ -58,11 +58,11 @@ pub async fn fill(cluster: &Cluster, topic: &str, json: &Bytes, count: u64, len_
 }
 
 /// Starts a sidecar anew with these options changed, and waits until it has asked its broker.
-pub async fn restart_sidecar(cluster: &mut Cluster, id: i32, env: &[(&str, &str)]) {
+pub async fn restart_sidecar(cluster: &mut Cluster, id: i32, env: &[(&str, impl AsRef<str>)]) {
     cluster.kill_sidecar(id).unwrap();
     for (key, value) in env {
         let sidecar = cluster.sidecar_mut(id).unwrap();
-        sidecar.set_env(format!("CHRONIK_SNAPSHOT_{key}"), *value);
+        sidecar.set_env(format!("CHRONIK_SNAPSHOT_{key}"), value.as_ref());
     }
     cluster.start_sidecar(id).unwrap();
     until_ticked(cluster).await;

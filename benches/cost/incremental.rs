@@ -15,11 +15,23 @@ const SEGMENT_BYTES: usize = 16 << 20;
 /// Sealed parts of the small partition; the large one has 64 times as many.
 const SEGMENTS: usize = 4;
 const TIMES: usize = 64;
+/// What is on average in a segment that is appended to, in MiB.
+const OPEN_MIB: usize = 8;
 
 pub async fn run(bed: &Bed) -> Vec<Row> {
-    let small = further(bed, "small", SEGMENTS).await;
-    let large = further(bed, "large", SEGMENTS * TIMES).await;
-    let allowed = 1.1 * compressed_bytes(&segment(&bed.json, 0)) + f64::from(1 << 20);
+    let seal = |replica: &mut Replica, number| add_segment(replica, number, &bed.json);
+    let small = further(bed, "small", SEGMENTS, seal).await;
+    let large = further(bed, "large", SEGMENTS * TIMES, seal).await;
+    // Five rounds around half of a segment.
+    let opened = OPEN_MIB - bed.pairs / 2 - 1;
+    let open = |replica: &mut Replica, number| {
+        let mib = opened + number + 1 - SEGMENTS;
+        let part = replica.parts.last_mut().unwrap();
+        part.content = Content::once(bed.json.slice(..mib << 20));
+    };
+    let appended = further(bed, "open", SEGMENTS, open).await;
+    let allowed = allowed_bytes(&segment(&bed.json, 0));
+    let allowed_appended = allowed_bytes(&bed.json.slice(..1 << 20));
     let ratio = "stored for 16 MiB more in 4 GiB: part of 1.1 times those compressed and 1 MiB";
     let growth = "stored for 16 MiB more: in 4 GiB, against in 64 MiB";
     let calls = format!(
@@ -41,6 +53,13 @@ pub async fn run(bed: &Bed) -> Vec<Row> {
             median(&large.bytes) / median(&small.bytes),
         )
         .at_most(1.1),
+        Row::one(
+            "incremental_open_bytes_ratio",
+            "stored for 1 MiB more in a segment of 8 MiB that is appended to: part of 1.1 times that compressed and 1 MiB",
+            "x",
+            median(&appended.bytes) / allowed_appended,
+        )
+        .at_most(1.0),
         Row::one("incremental_store_calls", calls, "calls", large.calls),
     ]
 }
@@ -53,8 +72,13 @@ struct Further {
     calls: f64,
 }
 
-/// A complete snapshot, then more of them, each after one segment more.
-async fn further(bed: &Bed, name: &str, segments: usize) -> Further {
+/// A complete snapshot of `segments` and what is not sealed, then more of them, each after `grow` with its number.
+async fn further(
+    bed: &Bed,
+    name: &str,
+    segments: usize,
+    grow: impl Fn(&mut Replica, usize),
+) -> Further {
     let broker = SyntheticBroker::start();
     let mut replica = Replica::of(Content::once(bed.json.slice(..1 << 20)));
     for number in 0..segments {
@@ -72,9 +96,7 @@ async fn further(bed: &Bed, name: &str, segments: usize) -> Further {
     };
     for number in 0..bed.pairs {
         let (before, calls) = (stored(), daemon.store_calls().await);
-        broker.grow(TOPIC, 0, |replica| {
-            add_segment(replica, segments + number, &bed.json);
-        });
+        broker.grow(TOPIC, 0, |replica| grow(replica, segments + number));
         daemon.snapshot(TOPIC, 0).await;
         further.bytes.push(stored() - before);
         further.calls = daemon.store_calls().await - calls;
@@ -95,6 +117,11 @@ pub fn add_segment(replica: &mut Replica, number: usize, json: &Bytes) {
 fn segment(json: &Bytes, number: usize) -> Bytes {
     let start = number % (json.len() / SEGMENT_BYTES) * SEGMENT_BYTES;
     json.slice(start..start + SEGMENT_BYTES)
+}
+
+/// What the target allows to be stored for new bytes.
+fn allowed_bytes(raw: &Bytes) -> f64 {
+    1.1 * compressed_bytes(raw) + f64::from(1 << 20)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "megabytes")]

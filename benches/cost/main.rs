@@ -72,7 +72,7 @@ struct Args {
     /// A page whose table is replaced by that of report.json: of this run, and of earlier ones for what it leaves out.
     #[arg(long)]
     page: Option<PathBuf>,
-    /// Directory of the programs of a Python environment with awscli.
+    /// Directory of the programs of a Python environment with awscli and s5cmd.
     #[arg(long, default_value = "target/bench-venv/bin")]
     python: PathBuf,
     /// What cargo says to every benchmark.

@@ -1,10 +1,12 @@
 //! Peak memory of a process, by the size of what it moves.
 
+use bytes::Bytes;
+
 use crate::{
-    bed::{Bed, TOPIC},
+    bed::{Bed, STATE_BYTES, TOPIC},
     broker::Replica,
     report::Row,
-    state::Content,
+    state::{Content, dense},
 };
 
 const SMALL_BYTES: u64 = 256 << 20;
@@ -13,9 +15,38 @@ const LARGE_BYTES: u64 = 8 << 30;
 const EACH_BYTES: u64 = 1 << 30;
 
 pub async fn run(bed: &Bed) -> Vec<Row> {
-    let small = alone(bed, "small", SMALL_BYTES).await;
-    let large = alone(bed, "large", LARGE_BYTES).await;
-    let busy = together(bed).await;
+    let json = &bed.json;
+    let random = dense(3, STATE_BYTES);
+    let small = alone(
+        bed,
+        "small",
+        Content::new(json.clone(), SMALL_BYTES),
+        "zstd",
+    )
+    .await;
+    let large = alone(
+        bed,
+        "large",
+        Content::new(json.clone(), LARGE_BYTES),
+        "zstd",
+    )
+    .await;
+    let gzip = alone(
+        bed,
+        "as-gzip",
+        Content::new(json.clone(), EACH_BYTES),
+        "gzip",
+    )
+    .await;
+    let filled = alone(
+        bed,
+        "filled",
+        Content::new(random.clone(), EACH_BYTES),
+        "zstd",
+    )
+    .await;
+    let busy = together(bed, "busy", json).await;
+    let busy_filled = together(bed, "busy-filled", &random).await;
     vec![
         Row::one(
             "rss_mib_256m",
@@ -32,35 +63,54 @@ pub async fn run(bed: &Bed) -> Vec<Row> {
         )
         .at_most(96.0),
         Row::one(
+            "rss_mib_gzip",
+            "peak memory, 1 GiB snapshotted and restored with gzip",
+            "MiB",
+            gzip,
+        )
+        .at_most(96.0),
+        Row::one(
+            "rss_mib_dense",
+            "peak memory, 1 GiB that hardly compresses snapshotted and restored",
+            "MiB",
+            filled,
+        )
+        .at_most(96.0),
+        Row::one(
             "rss_mib_two_and_two",
             "peak memory, two snapshots and two restores of 1 GiB at one time",
             "MiB",
             busy,
         )
         .at_most(160.0),
+        Row::one(
+            "rss_mib_two_and_two_dense",
+            "the same with what hardly compresses",
+            "MiB",
+            busy_filled,
+        )
+        .at_most(160.0),
     ]
 }
 
 /// One snapshot, then one restore of it.
-async fn alone(bed: &Bed, name: &str, bytes: u64) -> f64 {
-    let broker = Bed::broker(Content::new(bed.json.clone(), bytes));
-    let daemon = bed
-        .daemon(name, &broker, &bed.s3(), &[("COMPRESSION", "zstd")])
-        .await;
+async fn alone(bed: &Bed, name: &str, content: Content, compression: &str) -> f64 {
+    let broker = Bed::broker(content);
+    let env = [("COMPRESSION", compression)];
+    let daemon = bed.daemon(name, &broker, &bed.s3(), &env).await;
     daemon.snapshot(TOPIC, 0).await;
     daemon.seed(TOPIC, 0, "/dev/null".as_ref()).await;
     daemon.peak_mib()
 }
 
-async fn together(bed: &Bed) -> f64 {
-    let content = Content::new(bed.json.clone(), EACH_BYTES);
+async fn together(bed: &Bed, name: &str, records: &Bytes) -> f64 {
+    let content = Content::new(records.clone(), EACH_BYTES);
     let broker = Bed::broker(content.clone());
     for number in 1..4 {
         broker.put(TOPIC, number, Replica::of(content.clone()));
     }
-    let daemon = bed
-        .daemon("busy", &broker, &bed.s3(), &[("COMPRESSION", "zstd")])
-        .await;
+    let env = [("COMPRESSION", "zstd")];
+    let daemon = bed.daemon(name, &broker, &bed.s3(), &env).await;
     tokio::join!(daemon.snapshot(TOPIC, 0), daemon.snapshot(TOPIC, 1));
     tokio::join!(
         daemon.snapshot(TOPIC, 2),

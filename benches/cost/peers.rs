@@ -17,7 +17,7 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Tools that work in `dir` and reach the bucket of `settings`. `python` is the environment that has awscli.
+    /// Tools that work in `dir` and reach the bucket of `settings`. `python` is the environment that has awscli and s5cmd.
     pub fn new(dir: &Path, settings: &S3Settings, python: &Path) -> Self {
         let setting = |name: &str| settings.variables[name].clone();
         let path = std::env::var("PATH").unwrap_or_default();
@@ -36,7 +36,8 @@ impl Peers {
             ("AWS_ACCESS_KEY_ID", access_key),
             ("AWS_SECRET_ACCESS_KEY", secret_key),
             ("AWS_DEFAULT_REGION", region),
-            ("AWS_ENDPOINT_URL", endpoint),
+            ("AWS_ENDPOINT_URL", endpoint.clone()),
+            ("S3_ENDPOINT_URL", endpoint),
             ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
             ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
         ]);
@@ -52,7 +53,7 @@ impl Peers {
         format!("store:{}/{key}", self.bucket)
     }
 
-    /// The name of an object for aws.
+    /// The name of an object for aws and s5cmd.
     pub fn aws(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.bucket)
     }

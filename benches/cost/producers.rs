@@ -37,6 +37,10 @@ const ENTRY_BYTES: usize = 1_000;
 const WINDOW: Duration = Duration::from_secs(12);
 /// Before each window: nothing of the one before it is felt any more, and the sidecars know what quiet times are.
 const SETTLE: Duration = Duration::from_secs(8);
+/// Before a window with snapshots: what came in while sidecars were paused is taken, or as much of it as this allows.
+const CATCH_UP: Duration = Duration::from_mins(1);
+/// A sidecar cuts a log down to so many entries below its snapshot.
+const TRAILING_ENTRIES: u64 = 1_000;
 /// Producers for each partition, each with one record on its way.
 const PRODUCERS: i32 = 2;
 /// Time between two records of a producer that does not hurry.
@@ -46,23 +50,26 @@ const PACE: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Snapshots {
     /// Of each partition every so many entries, once a second at most.
-    Every(&'static str),
+    Every(u64),
     /// One complete snapshot after the other.
     WithoutPause,
 }
 
 impl Snapshots {
-    fn env(self) -> [(&'static str, &'static str); 5] {
+    fn env(self) -> Vec<(&'static str, String)> {
         let (threshold, incremental) = match self {
-            Self::Every(entries) => (entries, "true"),
-            Self::WithoutPause => ("1000000000", "false"),
+            Self::Every(entries) => (entries, true),
+            Self::WithoutPause => (1_000_000_000, false),
         };
-        [
-            ("CHECK_INTERVAL_SECS", "1"),
-            ("LOG_THRESHOLD", threshold),
-            ("INCREMENTAL", incremental),
-            ("MIN_INTERVAL_SECS", "1"),
-            ("DELETE_GRACE_SECS", "1"),
+        vec![
+            ("CHECK_INTERVAL_SECS", "1".to_owned()),
+            ("LOG_THRESHOLD", threshold.to_string()),
+            ("TRAILING_ENTRIES", TRAILING_ENTRIES.to_string()),
+            ("INCREMENTAL", incremental.to_string()),
+            ("MIN_INTERVAL_SECS", "1".to_owned()),
+            ("DELETE_GRACE_SECS", "1".to_owned()),
+            // Only snapshots of what is produced are counted.
+            ("TOPICS_EXCLUDE", "__meta".to_owned()),
         ]
     }
 }
@@ -81,11 +88,11 @@ pub async fn run(bed: &Bed) -> Vec<Row> {
     let shares = Some(&shares);
     let mut cluster = start(&dir, &store, TOPIC, partitions, shares, &env).await;
     fill(&cluster, TOPIC, &bed.json, ENTRIES, ENTRY_BYTES).await;
-    let worst = Course::run(bed, &cluster, worst, Some(PACE)).await;
+    let worst = Course::run(bed, &mut cluster, worst, Some(PACE)).await;
     // A tenth of the default, or hardly any would be due in a window.
-    let paced = Course::anew(bed, &mut cluster, Snapshots::Every("1000"), Some(PACE)).await;
+    let paced = Course::anew(bed, &mut cluster, Snapshots::Every(1_000), Some(PACE)).await;
     // Last: the state grows by gigabytes.
-    let hurried = Course::anew(bed, &mut cluster, Snapshots::Every("10000"), None).await;
+    let hurried = Course::anew(bed, &mut cluster, Snapshots::Every(10_000), None).await;
     cluster.stop().await.unwrap();
     vec![
         Row::median(
@@ -108,6 +115,12 @@ pub async fn run(bed: &Bed) -> Vec<Row> {
             paced.with.iter().map(Window::snapshots).collect(),
         ),
         Row::median(
+            "producer_p99_ratio_full",
+            "p99, as fast as records are acknowledged, beside a snapshot of each partition every 10,000 entries",
+            "x",
+            hurried.ratios(Window::p99_ms),
+        ),
+        Row::median(
             "producer_throughput_ratio",
             "records a second, as fast as they are acknowledged, beside a snapshot of each partition every 10,000 entries",
             "x",
@@ -119,6 +132,12 @@ pub async fn run(bed: &Bed) -> Vec<Row> {
             "committed in each of those 12 s",
             "",
             hurried.with.iter().map(Window::snapshots).collect(),
+        ),
+        Row::median(
+            "producer_log_entries",
+            "the longest log at the end of each, on any replica",
+            "",
+            hurried.with.iter().map(Window::log_entries).collect(),
         ),
         Row::median(
             "producer_rate",
@@ -158,6 +177,8 @@ struct Window {
 struct Taken {
     snapshots: f64,
     raw_bytes: f64,
+    /// Entries of the longest log, at the end.
+    log_entries: f64,
 }
 
 /// When a record was due, and how long it took from then to its acknowledgement.
@@ -179,7 +200,7 @@ impl Course {
 
     async fn run(
         bed: &Bed,
-        cluster: &Cluster,
+        cluster: &mut Cluster,
         snapshots: Snapshots,
         pace: Option<Duration>,
     ) -> Self {
@@ -193,6 +214,10 @@ impl Course {
         let mut spans = Vec::new();
         for pair in 0..bed.pairs {
             for with in [pair % 2 == 1, pair % 2 == 0] {
+                if with {
+                    resume(cluster).await;
+                    catch_up(cluster, snapshots).await;
+                }
                 sleep(SETTLE).await;
                 spans.push((with, span(cluster, snapshots, with).await));
             }
@@ -214,6 +239,8 @@ impl Course {
         }
         let snapshots: f64 = course.with.iter().map(Window::snapshots).sum();
         assert!(snapshots > 0.0, "no snapshot beside the load");
+        let snapshots: f64 = course.without.iter().map(Window::snapshots).sum();
+        assert!(snapshots < 0.5, "snapshots while sidecars are paused");
         course
     }
 
@@ -257,16 +284,17 @@ impl Window {
     fn snapshots(&self) -> f64 {
         self.taken.snapshots
     }
+
+    fn log_entries(&self) -> f64 {
+        self.taken.log_entries
+    }
 }
 
 /// Lets a window's time pass, with or without snapshots; when it began, and what they read (whole snapshots only).
-async fn span(cluster: &Cluster, snapshots: Snapshots, with: bool) -> (Instant, Taken) {
+async fn span(cluster: &mut Cluster, snapshots: Snapshots, with: bool) -> (Instant, Taken) {
     let before = taken(cluster).await;
     let stop = Arc::new(AtomicBool::new(false));
     let mut takers = JoinSet::new();
-    if with {
-        resume(cluster).await;
-    }
     let begun = Instant::now();
     if with && snapshots == Snapshots::WithoutPause {
         for node in cluster.nodes() {
@@ -278,6 +306,7 @@ async fn span(cluster: &Cluster, snapshots: Snapshots, with: bool) -> (Instant, 
     let taken = Taken {
         snapshots: after.snapshots - before.snapshots,
         raw_bytes: after.raw_bytes - before.raw_bytes,
+        log_entries: after.log_entries,
     };
     stop.store(true, Ordering::Relaxed);
     takers.join_all().await;
@@ -285,7 +314,29 @@ async fn span(cluster: &Cluster, snapshots: Snapshots, with: bool) -> (Instant, 
     (begun, taken)
 }
 
-/// No sidecar does anything for the partitions from now on.
+/// Waits until no log is longer than a snapshot that is being taken explains.
+async fn catch_up(cluster: &mut Cluster, snapshots: Snapshots) {
+    let Snapshots::Every(threshold) = snapshots else {
+        return;
+    };
+    let begun = Instant::now();
+    while begun.elapsed() < CATCH_UP
+        && longest_log(cluster).await > 2 * threshold + TRAILING_ENTRIES
+    {
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Entries of the longest log of all replicas.
+async fn longest_log(cluster: &mut Cluster) -> u64 {
+    let replicas = cluster.replicas_of(TOPIC).await;
+    let logs = replicas
+        .iter()
+        .map(|(_, it)| it.last_log_index + 1 - it.first_log_index);
+    logs.max().unwrap()
+}
+
+/// No sidecar does anything for the partitions any more: a pause lets a snapshot that runs come to its end.
 async fn pause(cluster: &Cluster) {
     for (mut admin, partition) in admins(cluster).await {
         let request = v1::PausePartitionRequest {
@@ -293,6 +344,19 @@ async fn pause(cluster: &Cluster) {
             ..v1::PausePartitionRequest::default()
         };
         admin.pause_partition(request).await.unwrap();
+    }
+    let begun = Instant::now();
+    for node in cluster.nodes() {
+        while node
+            .metrics()
+            .await
+            .unwrap()
+            .sum("chronik_snapshot_in_flight", &[])
+            > 0.0
+        {
+            assert!(begun.elapsed() < PATIENCE, "a snapshot does not end");
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 }
 
@@ -319,10 +383,12 @@ async fn admins(
 }
 
 /// Since the sidecars started.
-async fn taken(cluster: &Cluster) -> Taken {
+#[expect(clippy::cast_precision_loss, reason = "a million at most")]
+async fn taken(cluster: &mut Cluster) -> Taken {
     let mut sum = Taken {
         snapshots: 0.0,
         raw_bytes: 0.0,
+        log_entries: longest_log(cluster).await as f64,
     };
     for node in cluster.nodes() {
         let metrics = node.metrics().await.unwrap();

@@ -72,6 +72,17 @@ impl Row {
         self
     }
 
+    /// Its samples, from the lowest to the highest, where there are several.
+    fn rounds(&self) -> String {
+        if self.samples.len() < 2 {
+            return String::new();
+        }
+        let samples = self.samples.iter().copied();
+        let lowest = samples.clone().fold(f64::INFINITY, f64::min);
+        let highest = samples.fold(f64::NEG_INFINITY, f64::max);
+        format!("{} to {}", digits(lowest), digits(highest))
+    }
+
     fn verdict(&self) -> &'static str {
         match self.target {
             None => "",
@@ -141,14 +152,15 @@ pub fn write(path: &Path, rows: &[Row]) {
 
 /// The rows as a table.
 pub fn table(rows: &[Row]) -> String {
-    let head = "| Figure | Value | Target | Met | What |\n|---|---|---|---|---|\n";
+    let head = "| Figure | Value | Rounds | Target | Met | What |\n|---|---|---|---|---|---|\n";
     let line = |row: &Row| {
         let target = row.target.map_or_else(String::new, Target::text);
         format!(
-            "| `{}` | {} {} | {target} | {} | {} |\n",
+            "| `{}` | {} {} | {} | {target} | {} | {} |\n",
             row.key,
             digits(row.value),
             row.unit,
+            row.rounds(),
             row.verdict(),
             row.what
         )
