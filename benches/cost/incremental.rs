@@ -15,23 +15,23 @@ const SEGMENT_BYTES: usize = 16 << 20;
 /// Sealed parts of the small partition; the large one has 64 times as many.
 const SEGMENTS: usize = 4;
 const TIMES: usize = 64;
-/// What is on average in a segment that is appended to, in MiB.
-const OPEN_MIB: usize = 8;
+/// One MiB, which is what is not sealed where that does not matter.
+const MIB: usize = 1 << 20;
+/// What is not sealed before the first of five snapshots that each find 1 MiB more: 8 MiB, half a segment, in the median.
+const OPEN_BYTES: usize = 5 * MIB;
 
 pub async fn run(bed: &Bed) -> Vec<Row> {
-    let seal = |replica: &mut Replica, number| add_segment(replica, number, &bed.json);
-    let small = further(bed, "small", SEGMENTS, seal).await;
-    let large = further(bed, "large", SEGMENTS * TIMES, seal).await;
-    // Five rounds around half of a segment.
-    let opened = OPEN_MIB - bed.pairs / 2 - 1;
-    let open = |replica: &mut Replica, number| {
-        let mib = opened + number + 1 - SEGMENTS;
+    let seal = |replica: &mut Replica| add_segment(replica, replica.parts.len() - 1, &bed.json);
+    let small = further(bed, "small", SEGMENTS, MIB, seal).await;
+    let large = further(bed, "large", SEGMENTS * TIMES, MIB, seal).await;
+    let append = |replica: &mut Replica| {
         let part = replica.parts.last_mut().unwrap();
-        part.content = Content::once(bed.json.slice(..mib << 20));
+        let bytes = usize::try_from(part.content.len_bytes()).unwrap() + MIB;
+        part.content = Content::once(bed.json.slice(..bytes));
     };
-    let appended = further(bed, "open", SEGMENTS, open).await;
+    let appended = further(bed, "open", SEGMENTS, OPEN_BYTES, append).await;
     let allowed = allowed_bytes(&segment(&bed.json, 0));
-    let allowed_appended = allowed_bytes(&bed.json.slice(..1 << 20));
+    let allowed_appended = allowed_bytes(&bed.json.slice(..MIB));
     let ratio = "stored for 16 MiB more in 4 GiB: part of 1.1 times those compressed and 1 MiB";
     let growth = "stored for 16 MiB more: in 4 GiB, against in 64 MiB";
     let calls = format!(
@@ -72,15 +72,16 @@ struct Further {
     calls: f64,
 }
 
-/// A complete snapshot of `segments` and what is not sealed, then more of them, each after `grow` with its number.
+/// A complete snapshot of `segments` and of `open_bytes` that are not sealed, then more of them, each after `grow`.
 async fn further(
     bed: &Bed,
     name: &str,
     segments: usize,
-    grow: impl Fn(&mut Replica, usize),
+    open_bytes: usize,
+    grow: impl Fn(&mut Replica),
 ) -> Further {
     let broker = SyntheticBroker::start();
-    let mut replica = Replica::of(Content::once(bed.json.slice(..1 << 20)));
+    let mut replica = Replica::of(Content::once(bed.json.slice(..open_bytes)));
     for number in 0..segments {
         add_segment(&mut replica, number, &bed.json);
     }
@@ -94,9 +95,9 @@ async fn further(
         bytes: Vec::new(),
         calls: 0.0,
     };
-    for number in 0..bed.pairs {
+    for _ in 0..bed.pairs {
         let (before, calls) = (stored(), daemon.store_calls().await);
-        broker.grow(TOPIC, 0, |replica| grow(replica, segments + number));
+        broker.grow(TOPIC, 0, &grow);
         daemon.snapshot(TOPIC, 0).await;
         further.bytes.push(stored() - before);
         further.calls = daemon.store_calls().await - calls;

@@ -17,34 +17,10 @@ const EACH_BYTES: u64 = 1 << 30;
 pub async fn run(bed: &Bed) -> Vec<Row> {
     let json = &bed.json;
     let random = dense(3, STATE_BYTES);
-    let small = alone(
-        bed,
-        "small",
-        Content::new(json.clone(), SMALL_BYTES),
-        "zstd",
-    )
-    .await;
-    let large = alone(
-        bed,
-        "large",
-        Content::new(json.clone(), LARGE_BYTES),
-        "zstd",
-    )
-    .await;
-    let gzip = alone(
-        bed,
-        "as-gzip",
-        Content::new(json.clone(), EACH_BYTES),
-        "gzip",
-    )
-    .await;
-    let filled = alone(
-        bed,
-        "filled",
-        Content::new(random.clone(), EACH_BYTES),
-        "zstd",
-    )
-    .await;
+    let small = alone(bed, "small", json, SMALL_BYTES, "zstd").await;
+    let large = alone(bed, "large", json, LARGE_BYTES, "zstd").await;
+    let gzip = alone(bed, "as-gzip", json, EACH_BYTES, "gzip").await;
+    let filled = alone(bed, "filled", &random, EACH_BYTES, "zstd").await;
     let busy = together(bed, "busy", json).await;
     let busy_filled = together(bed, "busy-filled", &random).await;
     vec![
@@ -94,8 +70,8 @@ pub async fn run(bed: &Bed) -> Vec<Row> {
 }
 
 /// One snapshot, then one restore of it.
-async fn alone(bed: &Bed, name: &str, content: Content, compression: &str) -> f64 {
-    let broker = Bed::broker(content);
+async fn alone(bed: &Bed, name: &str, records: &Bytes, bytes: u64, compression: &str) -> f64 {
+    let broker = Bed::broker(Content::new(records.clone(), bytes));
     let env = [("COMPRESSION", compression)];
     let daemon = bed.daemon(name, &broker, &bed.s3(), &env).await;
     daemon.snapshot(TOPIC, 0).await;
